@@ -1,0 +1,257 @@
+"""ModelSpec: what a person writes in ``config/models/<name>.yaml`` about one public model, checked in full.
+
+A mistake is reported with file, line and key. The spec says where the trained model comes from, how images reach it,
+which formats are exported, which gates they must pass and how the model is served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from slipway.contract import Contract, Network, Normalise, Postprocess, Preprocess
+from slipway.errors import SpecInvalid, SpecNotFound
+from slipway.settings import Settings
+from slipway.yaml_file import YamlFile
+
+FormatName = Literal["onnx", "torchscript", "torch_export"]
+#: Formats that a model server can serve: suffix of the network model's name, and the artefact's file name.
+NETWORK_FILES: dict[str, tuple[str, str]] = {
+    "onnx": ("onnx", "model.onnx"),
+    "torchscript": ("torchscript", "model.pt"),
+}
+Triple = tuple[float, float, float]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceSpec(_Section):
+    """Where the trained model comes from: exactly one of ``factory`` and ``torchvision`` builds it."""
+
+    factory: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$", description="package.module:function")
+    torchvision: str | None = Field(default=None, description="name of a torchvision classification builder")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the builder")
+    checkpoint: str | None = Field(default=None, description="path, file: or http(s): URL of a state_dict")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="of the checkpoint file")
+
+    @model_validator(mode="after")
+    def _one_builder(self) -> SourceSpec:
+        if (self.factory is None) == (self.torchvision is None):
+            raise ValueError("give exactly one of factory and torchvision")
+        return self
+
+
+class InputSpec(_Section):
+    """How an image becomes the network's input; see slipway.contract.Preprocess."""
+
+    height: int = Field(ge=1, le=8192)
+    width: int = Field(ge=1, le=8192)
+    resize: Literal["shorter_side", "letterbox", "stretch"] = "shorter_side"
+    resize_to: int | None = Field(default=None, ge=1, description="shorter side before the crop; the height unless set")
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+    antialias: bool = True
+    colour: Literal["rgb", "bgr", "grey"] = "rgb"
+    fill: int = Field(default=114, ge=0, le=255)
+    reduced_decode: bool = False
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    max_bytes: int = Field(default=20_000_000, ge=1)
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> InputSpec:
+        if self.resize_to is not None and self.resize_to < max(self.height, self.width):
+            raise ValueError("resize_to is smaller than the crop: height and width must fit into it")
+        return self
+
+    def preprocess(self) -> Preprocess:
+        """The same values as the contract's plain dataclass."""
+        values = self.model_dump()
+        values["resize_to"] = self.resize_to or max(self.height, self.width)
+        return Preprocess(**values)
+
+
+class NormaliseSpec(_Section):
+    """``(pixels / scale - mean) / std`` per channel, baked into the exported graph."""
+
+    scale: float = Field(default=255.0, gt=0)
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (
+        1.0,
+        1.0,
+        1.0,
+    )
+
+
+class LabelsSpec(_Section):
+    """Labels from a file, one per line, or ``count`` numbered ones (``class_0000`` ...)."""
+
+    file: str | None = None
+    count: int | None = Field(default=None, ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> LabelsSpec:
+        if (self.file is None) == (self.count is None):
+            raise ValueError("give exactly one of file and count")
+        return self
+
+
+class PostprocessSpec(_Section):
+    """From logits to labels; see slipway.contract.Postprocess."""
+
+    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
+    temperature: float = Field(default=1.0, gt=0)
+    top_k: int = Field(default=5, ge=1)
+
+
+class ParityGate(_Section):
+    """Numeric agreement with the eager model, relative to the scale of its outputs."""
+
+    max_relative_difference: float = Field(default=1e-4, gt=0)
+    images: int = Field(default=16, ge=1)
+    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 8)
+
+
+class AccuracyGate(_Section):
+    """Accuracy on labelled images, through the whole pipeline, against the trained model."""
+
+    minimum: float | None = Field(default=None, ge=0, le=1, description="of the trained model and of every export")
+    max_drop: float = Field(default=0.005, ge=0, le=1, description="how much an export may lose, as a fraction")
+    accept_unlabelled: bool = Field(default=False, description="publish without labels; agreement is reported")
+
+
+class GatesSpec(_Section):
+    """What an export must hold to be published."""
+
+    parity: ParityGate = Field(default_factory=ParityGate)
+    accuracy: AccuracyGate = Field(default_factory=AccuracyGate)
+
+
+class ServingSpec(_Section):
+    """How the model is served. ``instances: auto`` is one per core of the serving machine."""
+
+    placement: Literal["fused", "separate"] = "fused"
+    instances: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
+    network_instances: int = Field(default=1, ge=1, le=64)
+    max_batch_size: int = Field(default=8, ge=1, le=1024)
+    dynamic_batching: bool = True
+    queue_delay_microseconds: int = Field(default=0, ge=0)
+    networks: tuple[FormatName, ...] | None = Field(default=None, description="networks that clients may call directly")
+
+
+class ModelSpec(_Section):
+    """One public model: everything that ``slipway export`` needs."""
+
+    model: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="lower case; dots are for its networks")
+    task: Literal["classification"] = "classification"
+    source: SourceSpec
+    input: InputSpec
+    normalise: NormaliseSpec = Field(default_factory=NormaliseSpec)
+    labels: tuple[str, ...] | LabelsSpec
+    postprocess: PostprocessSpec = Field(default_factory=PostprocessSpec)
+    formats: tuple[FormatName, ...] = Field(default=("onnx", "torchscript", "torch_export"), min_length=1)
+    serve: FormatName = "onnx"
+    samples: str = Field(description="directory of real images; <label>_<index>.png|jpg when labelled")
+    gates: GatesSpec = Field(default_factory=GatesSpec)
+    serving: ServingSpec = Field(default_factory=ServingSpec)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelSpec:
+        if self.serve not in self.formats:
+            raise ValueError(f"serve: {self.serve} is not among formats {list(self.formats)}")
+        if self.serve not in NETWORK_FILES:
+            raise ValueError(f"serve: {self.serve} cannot be served; choose one of {sorted(NETWORK_FILES)}")
+        for name in self.serving.networks or ():
+            if name not in self.formats or name not in NETWORK_FILES:
+                raise ValueError(f"serving.networks: {name} is not a served format of this model")
+        if isinstance(self.labels, tuple) and len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels: a label stands twice")
+        return self
+
+    @classmethod
+    def load(cls, path: Path) -> ModelSpec:
+        """Reads one YAML file; raises SpecInvalid that names file, line and key of every mistake."""
+        file = YamlFile(path, SpecInvalid)
+        try:
+            return cls.model_validate(file.values)
+        except ValidationError as problem:
+            raise file.refuse(problem, cls) from problem
+
+    @property
+    def served_networks(self) -> tuple[str, ...]:
+        """Formats whose networks are loaded for direct calls: ``serving.networks``, else the one that is served."""
+        return self.serving.networks if self.serving.networks is not None else (self.serve,)
+
+    def network_model(self, format_name: str) -> str:
+        """Name of the repository model that holds a format's network, for example ``digits.onnx``."""
+        return f"{self.model}.{NETWORK_FILES[format_name][0]}"
+
+    def label_names(self, root: Path) -> tuple[str, ...]:
+        """The labels in the order of the network's outputs; raises SpecInvalid for an unreadable or odd file."""
+        if isinstance(self.labels, tuple):
+            return self.labels
+        if self.labels.count is not None:
+            digits = max(4, len(str(self.labels.count - 1)))
+            return tuple(f"class_{index:0{digits}d}" for index in range(self.labels.count))
+        return _read_labels(root / str(self.labels.file))
+
+    def contract(self, root: Path) -> Contract:
+        """The contract of this spec; hashed, and the same for every version until the spec changes."""
+        labels = self.label_names(root)
+        if self.postprocess.top_k > len(labels):
+            raise SpecInvalid(
+                f"{self.model}: postprocess.top_k exceeds the labels",
+                observed=self.postprocess.top_k,
+                expected=f"at most {len(labels)}",
+            )
+        return Contract(
+            model=self.model,
+            task=self.task,
+            preprocess=self.input.preprocess(),
+            normalise=Normalise(**self.normalise.model_dump()),
+            network=Network(
+                model=self.network_model(self.serve),
+                format=self.serve,
+                file=NETWORK_FILES[self.serve][1],
+                max_batch_size=self.serving.max_batch_size,
+            ),
+            postprocess=Postprocess(**self.postprocess.model_dump()),
+            labels=labels,
+        )
+
+    def digest(self) -> str:
+        """sha256 (hex) of the whole spec: a changed spec is a new version."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def load_model_spec(name: str, settings: Settings) -> ModelSpec:
+    """The spec of a model by name; raises SpecNotFound with the names that exist, SpecInvalid for a wrong file."""
+    path = settings.models_dir / f"{name}.yaml"
+    known = sorted(item.stem for item in settings.models_dir.glob("*.yaml"))
+    if name not in known:
+        raise SpecNotFound(
+            f"there is no model specification {name!r}",
+            observed=f"specifications: {', '.join(known) or 'none'}",
+            expected=path,
+            fix=f"write {path}, or name one of those",
+        )
+    spec = ModelSpec.load(path)
+    if spec.model != name:
+        raise SpecInvalid(f"{path}: model: the name differs from the file's", observed=spec.model, expected=name)
+    return spec
+
+
+def _read_labels(path: Path) -> tuple[str, ...]:
+    try:
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SpecInvalid(f"labels.file: {path} cannot be read ({problem})") from problem
+    if not names or "" in names or len(set(names)) != len(names):
+        raise SpecInvalid(
+            f"labels.file: {path} must hold one label per line, none empty, none twice",
+            observed=f"{len(names)} lines, {len(set(names))} different",
+        )
+    return names

@@ -1,0 +1,130 @@
+"""The repository: versions, verification, pointer, rollback, garbage, interfaces that must not change."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from slipway import errors
+from slipway.repository import Repository
+from tests.slipway.publishing import CONTRACT, config_text, publication
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    made = Repository(tmp_path / "repository")
+    for content in (b"first", b"second", b"third"):
+        made.publish(publication(tmp_path / "files", content=content))
+    return made
+
+
+def test_a_version_is_a_plain_triton_tree(repository: Repository) -> None:
+    assert repository.models() == ["digits"]
+    assert repository.versions("digits") == [1, 2, 3]
+    assert (repository.path / "digits.onnx/2/model.onnx").read_bytes() == b"second" * 1000
+    assert (repository.path / "digits.onnx/config.pbtxt").is_file()
+    assert (repository.path / "digits/warmup/image").is_file()
+    assert repository.contract("digits", 2) == CONTRACT
+    manifest = repository.verify("digits", 2)
+    assert manifest.networks == ["digits.onnx"]
+    assert set(manifest.files) == {"digits/2/model.py", "digits/2/contract.json", "digits.onnx/2/model.onnx"}
+
+
+def test_names_that_are_not_versions_are_ignored(repository: Repository) -> None:
+    for name in ("04", "four", "-1", "5", "٣"):
+        (repository.path / "digits" / name).mkdir()
+    assert repository.versions("digits") == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda path: path.write_bytes(b"x" * path.stat().st_size), "another sha256"),
+        (lambda path: path.write_bytes(b"short"), "bytes, not"),
+        (lambda path: path.unlink(), "missing"),
+        (lambda path: (path.parent / "added").write_text("?"), "not in the manifest"),
+    ],
+)
+def test_damage_is_found(repository: Repository, damage, words: str) -> None:
+    path = repository.path / "digits.onnx/2/model.onnx"
+    path.chmod(0o644)
+    damage(path)
+    with pytest.raises(errors.RepositoryDamaged, match=words):
+        repository.verify("digits", 2)
+    repository.verify("digits", 1)
+
+
+def test_an_edited_contract_is_found(repository: Repository) -> None:
+    path = repository.path / "digits/2/contract.json"
+    path.chmod(0o644)
+    path.write_text(path.read_text().replace('"stretch"', '"letterbox"'))
+    with pytest.raises(errors.ContractInvalid, match="hash"):
+        repository.contract("digits", 2)
+
+
+def test_pointer_and_rollback(repository: Repository) -> None:
+    assert repository.pointer("digits").stable == 1
+    with pytest.raises(errors.RollbackImpossible):
+        repository.rollback("digits")
+    repository.set_pointer("digits", 3)
+    assert (repository.pointer("digits").stable, repository.pointer("digits").previous) == (3, 1)
+    assert repository.set_pointer("digits", 3).previous == 1
+    assert repository.rollback("digits").stable == 1
+    assert repository.rollback("digits", to=2).previous == 1
+    with pytest.raises(errors.VersionNotFound):
+        repository.set_pointer("digits", 9)
+    with pytest.raises(errors.ModelNotFound):
+        repository.rollback("unknown")
+
+
+def test_garbage_keeps_what_the_pointer_names_and_numbers_are_not_reused(
+    repository: Repository, tmp_path: Path
+) -> None:
+    repository.set_pointer("digits", 2)
+    assert repository.collect_garbage(keep=0) == ["digits/3"]
+    assert repository.versions("digits") == [1, 2]
+    assert not (repository.path / "digits.onnx/3").exists()
+    assert repository.publish(publication(tmp_path / "files")) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"output_type": "TYPE_INT64"}, "logits changes"),
+        ({"max_batch_size": 4}, "max_batch_size shrinks"),
+    ],
+)
+def test_an_interface_that_changes_is_refused_with_nothing_written(
+    repository: Repository, tmp_path: Path, change: dict, words: str
+) -> None:
+    before = (repository.path / "digits/config.pbtxt").read_text()
+    with pytest.raises(errors.InterfaceChanged, match=words):
+        repository.publish(publication(tmp_path / "files", **change))
+    assert repository.versions("digits") == [1, 2, 3]
+    assert (repository.path / "digits/config.pbtxt").read_text() == before
+
+
+def test_more_classes_fit_where_the_served_config_says_minus_one(repository: Repository, tmp_path: Path) -> None:
+    assert repository.publish(publication(tmp_path / "files", outputs=-1)) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"files": {"digits": {}}}, "model.py"),
+        ({"configs": {"digits": config_text("digits")}}, "config.pbtxt"),
+        ({"configs": {"digits": "nonsense {", "digits.onnx": ""}}, "not a Triton model configuration"),
+        ({"files": {"other": {}}}, "another model"),
+        ({"model_files": {"digits": {"../../evil": Path(__file__)}}}, "may be published"),
+    ],
+)
+def test_an_incomplete_publication_is_refused(tmp_path: Path, change: dict, words: str) -> None:
+    repository = Repository(tmp_path / "empty")
+    with pytest.raises(errors.PublishRefused, match=words):
+        repository.publish(dataclasses.replace(publication(tmp_path / "files"), **change))
+    assert repository.models() == []
+
+
+def test_published_files_are_read_only(repository: Repository) -> None:
+    modes = {path.stat().st_mode & 0o222 for path in (repository.path / "digits/1").rglob("*") if path.is_file()}
+    assert modes == {0}
