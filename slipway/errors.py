@@ -249,6 +249,18 @@ class NetworkFailed(SlipwayError):
     code = "NETWORK_FAILED"
 
 
+class NetworkUnreadable(SlipwayError):
+    """A network's file is missing, corrupt, or has other inputs and outputs than its contract says."""
+
+    code = "NETWORK_UNREADABLE"
+
+
+class InstanceDead(NetworkFailed):
+    """The process behind an instance of a model is dead; the supervisor replaces it."""
+
+    code = "INSTANCE_DEAD"
+
+
 class ServerUnavailable(SlipwayError):
     """The server cannot answer at the moment: starting, recovering or draining."""
 
@@ -322,9 +334,20 @@ class ExportFailed(SlipwayError):
 
 
 class GateFailed(SlipwayError):
-    """An export is worse than the trained model; nothing was published."""
+    """An export is worse than the trained model; nothing was published.
+
+    ``evidence``: what evidence.json would have held, every gate's numbers among it, for the table of gates.
+    """
 
     code = "GATE_FAILED"
+    evidence: dict[str, Any] | None = None
+
+
+class SamplesInvalid(SlipwayError):
+    """The held-out images of a model are missing, undecodable, or carry labels that it does not know."""
+
+    code = "SAMPLES_INVALID"
+    exit_code = EXIT_BAD_INPUT
 
 
 class SampleUnavailable(SlipwayError):

@@ -7,9 +7,11 @@ which formats are exported, which gates they must pass and how the model is serv
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from slipway.contract import Contract, Network, Normalise, Postprocess, Preprocess
@@ -180,6 +182,21 @@ class ModelSpec(_Section):
         except ValidationError as problem:
             raise file.refuse(problem, cls) from problem
 
+    def changed(self, changes: Sequence[str]) -> ModelSpec:
+        """A copy with ``KEY=VALUE`` changes: dotted keys, YAML values, for example ``source.arguments.width=64``."""
+        values = self.model_dump(mode="json", exclude_unset=True)
+        for change in changes:
+            key, equals, text = change.partition("=")
+            if not equals or not key:
+                raise SpecInvalid("not a change", observed=change, expected="KEY=VALUE, for example serve=torchscript")
+            _set(values, key.split("."), yaml.safe_load(text))
+        try:
+            return type(self).model_validate(values)
+        except ValidationError as problem:
+            item = problem.errors()[0]
+            key = ".".join(str(part) for part in item["loc"])
+            raise SpecInvalid(f"{key}: {item['msg']}", observed=", ".join(changes)) from problem
+
     @property
     def served_networks(self) -> tuple[str, ...]:
         """Formats whose networks are loaded for direct calls: ``serving.networks``, else the one that is served."""
@@ -242,6 +259,15 @@ def load_model_spec(name: str, settings: Settings) -> ModelSpec:
     if spec.model != name:
         raise SpecInvalid(f"{path}: model: the name differs from the file's", observed=spec.model, expected=name)
     return spec
+
+
+def _set(values: dict[str, Any], keys: list[str], value: object) -> None:
+    for key in keys[:-1]:
+        inner = values.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise SpecInvalid(f"{key} holds a value, not keys", observed=inner)
+        values = inner
+    values[keys[-1]] = value
 
 
 def _read_labels(path: Path) -> tuple[str, ...]:

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Writes the pinned requirements from the .in files, for every Python that Slipway supports (markers per version).
+# The CUDA packages that torch depends on stay out: torch itself pins them where its build needs them, and a build for
+# the CPU does not.
+set -eu
+cd "$(dirname "$0")"
+for name in tools triton; do
+    uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url \
+        --no-emit-find-links "$name.in" -o "$name.raw"
+    { echo "# Written by lock.sh from $name.in; do not edit."; grep -vE '^(nvidia-|cuda-|triton==)' "$name.raw" | sed 's/+cpu//'; } > "$name.txt"
+    rm "$name.raw"
+done

@@ -1,0 +1,90 @@
+"""`slipway deploy`: everything from the sample's weights to a first answer; each part is skipped where it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slipway.cli.export import run
+from slipway.cli.options import SpecName
+from slipway.cli.output import Steps, print_line, print_table
+from slipway.errors import SampleUnavailable
+from slipway.repository import Repository
+from slipway.settings import Settings
+from slipway.spec import ModelSpec, load_model_spec
+
+if TYPE_CHECKING:
+    from export.run import ExportResult
+
+_IMAGES = ("*.png", "*.jpg", "*.jpeg", "*.webp", "*.bmp", "*.gif")
+
+
+def deploy(model: SpecName) -> None:
+    """Sample weights where they are ours, export, gates, publish, serve, promote, and a first answer."""
+    from serving import control
+
+    settings, steps = Settings.load(), Steps()
+    spec = load_model_spec(model, settings)
+    results = [run(settings, model, changes, steps) for changes in _trainings(settings, model, steps)]
+    with steps.step("serve"):
+        state = control.start_detached(settings, progress=steps.say)
+    with steps.step("promote"):
+        _promote(settings, model, results)
+    with steps.step("first answer"):
+        image = _first_image(settings, spec)
+        _answer(model, image, state.edge["grpc"])
+    print_table("Where the time went", ["step", "seconds"], [(k, f"{v:.1f}") for k, v in steps.seconds.items()])
+    _how_to_go_on(model, image, state.edge["http"])
+
+
+def _trainings(settings: Settings, model: str, steps: Steps) -> list[list[str]]:
+    """The changes of the spec for each version to publish: a sample brings its trainings, a user's model is one."""
+    from samples import registry
+
+    sample = registry.for_model(model)
+    if sample is None:
+        return [[]]
+    with steps.step(f"sample {sample.name}"):
+        registry.prepare(sample.name, settings, progress=steps.say)
+    return [list(changes) for changes in sample.trainings.get(model, ((),))]
+
+
+def _promote(settings: Settings, model: str, results: list[ExportResult]) -> None:
+    """What was published now becomes stable; where nothing was, the pointer stays, so a rollback is not undone."""
+    from serving import control
+
+    repository = Repository(settings.repository)
+    new = [result.version for result in results if result.published and result.version is not None]
+    if new:
+        repository.set_pointer(model, new[-1])
+    pointer = repository.pointer(model)
+    if pointer is not None:
+        control.wait_until_routed(settings, model, pointer.stable, timeout=settings.start_seconds)
+
+
+def _first_image(settings: Settings, spec: ModelSpec) -> Path:
+    folder = settings.root / spec.samples
+    found = next((path for pattern in _IMAGES for path in sorted(folder.glob(pattern))), None)
+    if found is None:
+        raise SampleUnavailable(f"{spec.model}: no image to ask about", observed=folder, fix="put real images there")
+    return found
+
+
+def _answer(model: str, image: Path, grpc: str) -> None:
+    from serving.client import PredictClient
+
+    with PredictClient(f"grpc://{grpc}") as client:
+        answer = client.predict(model, [image.read_bytes()])
+    result = answer.results[0]
+    pairs = "  ".join(f"{label} {score:.4f}" for label, score in zip(result["labels"], result["scores"], strict=True))
+    print_line(f"{image.name} -> {pairs}   (model {model}, version {answer.version})")
+
+
+def _how_to_go_on(model: str, image: Path, http: str) -> None:
+    shown = image.relative_to(Path.cwd()) if image.is_relative_to(Path.cwd()) else image
+    print_line(f"Next:  .venv/bin/slipway predict {model} {shown}")
+    print_line(
+        f"       curl -s --data-binary @{shown} -H 'Inference-Header-Content-Length: 0' "
+        f"http://{http}/v2/models/{model}/infer"
+    )
+    print_line("       .venv/bin/slipway status | versions | rollback;  make down stops it")

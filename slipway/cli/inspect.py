@@ -1,0 +1,61 @@
+"""`slipway doctor` and `slipway lint`: is this machine fit, and is what lies in config/ and the repository sound."""
+
+from __future__ import annotations
+
+import typer
+
+from slipway import doctor as checks
+from slipway.cli.options import AsJson
+from slipway.cli.output import print_json, print_table
+from slipway.errors import EXIT_ENVIRONMENT, EXIT_FAILED, SlipwayError
+from slipway.repository import Repository
+from slipway.settings import Settings
+from slipway.spec import load_model_spec
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """What this machine has and lacks, and how to get it. Exit code 6 when something must be mended."""
+    settings = Settings.load()
+    found = checks.all_checks(settings.root, settings.triton_env, (settings.http_port, settings.grpc_port))
+    if as_json:
+        print_json({"checks": [check.to_dict() for check in found]})
+    else:
+        print_table("Doctor", ["check", "state", "found", "fix"], [(c.name, c.state, c.found, c.fix) for c in found])
+    if any(check.state == checks.FAIL for check in found):
+        raise typer.Exit(EXIT_ENVIRONMENT)
+
+
+def lint(as_json: AsJson = False) -> None:
+    """Read every specification and every published version; exit code 1 when something is wrong."""
+    settings = Settings.load()
+    rows = [_spec_row(path.stem, settings) for path in sorted(settings.models_dir.glob("*.yaml"))]
+    repository = Repository(settings.repository)
+    for model in repository.models():
+        rows += [_version_row(repository, model, version) for version in repository.versions(model)]
+    if as_json:
+        print_json({"findings": [{"what": what, "state": state, "problem": problem} for what, state, problem in rows]})
+    else:
+        print_table("Lint", ["what", "state", "problem"], rows)
+    if any(state != "ok" for _, state, _ in rows):
+        raise typer.Exit(EXIT_FAILED)
+
+
+Row = tuple[str, str, str]
+
+
+def _spec_row(name: str, settings: Settings) -> Row:
+    what = f"config/models/{name}.yaml"
+    try:
+        load_model_spec(name, settings).contract(settings.root)
+    except SlipwayError as error:
+        return what, error.code, str(error)
+    return what, "ok", ""
+
+
+def _version_row(repository: Repository, model: str, version: int) -> Row:
+    what = f"{model} version {version}"
+    try:
+        repository.verify(model, version)
+    except SlipwayError as error:
+        return what, error.code, str(error)
+    return what, "ok", ""

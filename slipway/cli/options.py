@@ -1,0 +1,30 @@
+"""Options and arguments that several commands share, so that they are spelled and explained once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from slipway.settings import Settings
+
+
+def _complete_specs(incomplete: str) -> list[str]:
+    folder = Settings.load().models_dir
+    return sorted(path.stem for path in folder.glob(f"{incomplete}*.yaml"))
+
+
+def _complete_published(incomplete: str) -> list[str]:
+    from slipway.repository import Repository
+
+    models = Repository(Settings.load().repository).models()
+    return [name for name in models if name.startswith(incomplete)]
+
+
+SpecName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Name in config/models.", autocompletion=_complete_specs)
+]
+ModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A published model.", autocompletion=_complete_published)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")]

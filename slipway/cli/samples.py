@@ -1,0 +1,40 @@
+"""`slipway samples`: the small real data and trained models that come with Slipway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slipway.cli.options import AsJson
+from slipway.cli.output import Steps, print_json, print_line, print_table
+from slipway.settings import Settings
+
+
+def samples(
+    name: Annotated[str | None, typer.Argument(help="A sample; without it they are listed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the sample's images here.")] = None,
+    split: Annotated[str, typer.Option(help="Which images: train or test (digits), all (photos).")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """List the samples; make one ready (trained weights and images under var/); or write its images with --out."""
+    from samples import registry
+
+    if name is None:
+        known = registry.available()
+        if as_json:
+            print_json({"samples": [{"name": item.name, "what": item.what} for item in known]})
+        else:
+            print_table("Samples", ["name", "what"], [(item.name, item.what) for item in known])
+        return
+    if out is not None:
+        written = registry.write_images(name, split, out)
+        print_json({"images": [str(path) for path in written]}) if as_json else print_line(
+            f"{len(written)} images in {out}"
+        )
+        return
+    steps = Steps()
+    with steps.step(f"sample {name}"):
+        report = registry.prepare(name, Settings.load(), progress=steps.say)
+    print_json(report.to_dict()) if as_json else print_line(str(report))

@@ -1,0 +1,75 @@
+"""`slipway serve`, `down`, `status`, `logs`: the servers of this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from slipway.cli.options import AsJson
+from slipway.cli.output import Steps, print_json, print_line, print_table
+from slipway.settings import Settings
+
+
+def serve(
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when it answers; stop with `down`.")] = False,
+) -> None:
+    """Serve the repository: Triton behind Envoy, ready when every active version has answered its golden image."""
+    from serving import control
+
+    settings = Settings.load()
+    if not detach:
+        raise typer.Exit(control.serve_foreground(settings))
+    steps = Steps()
+    with steps.step("serve"):
+        state = control.start_detached(settings, progress=steps.say)
+    _print_status(state.to_dict())
+
+
+def down(
+    timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds to wait for requests to finish.")] = None,
+) -> None:
+    """Stop what was started: no new requests, accepted ones finish, then Envoy and Triton end."""
+    from serving import control
+
+    settings = Settings.load()
+    stopped = control.stop(settings, timeout=timeout or settings.drain_seconds + 30)
+    print_line("stopped" if stopped else "nothing was running")
+
+
+def status(as_json: AsJson = False) -> None:
+    """What is served: edge addresses, models, versions and their state. Exit code 5 when nothing runs."""
+    from serving import control
+
+    values = control.status(Settings.load()).to_dict()
+    if as_json:
+        print_json(values)
+    else:
+        _print_status(values)
+
+
+def logs(
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the newest lines.")] = 40,
+    component: Annotated[str | None, typer.Option(help="Only this one: supervisor, triton, envoy, access.")] = None,
+) -> None:
+    """The newest lines of the servers' structured logs, in the order of time."""
+    from serving import control
+
+    for line in control.log_lines(Settings.load(), lines, component):
+        print_line(line)
+
+
+def _print_status(values: dict[str, Any]) -> None:
+    print_line(f"phase {values.get('phase')}   edge http {values['edge']['http']}   grpc {values['edge']['grpc']}")
+    rows = [
+        (
+            model["name"],
+            model["routed"],
+            model["pointer"],
+            model.get("placement"),
+            ", ".join(f"{item['version']} {item['state']}" for item in model["versions"]),
+            "; ".join(item["reason"] for item in model["versions"] if item.get("reason")),
+        )
+        for model in values["models"]
+    ]
+    print_table("Served models", ["model", "answers", "pointer", "network", "versions", "reason"], rows)
