@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slipway.cli.context import load_settings, load_spec, open_repository
 from slipway.cli.export import run
 from slipway.cli.options import SpecName
 from slipway.cli.output import Steps, print_line, print_table
 from slipway.errors import SampleUnavailable
-from slipway.repository import Repository
-from slipway.settings import Settings
-from slipway.spec import ModelSpec, load_model_spec
 
 if TYPE_CHECKING:
     from export.run import ExportResult
+    from slipway.settings import Settings
+    from slipway.spec import ModelSpec
 
 _IMAGES = ("*.png", "*.jpg", "*.jpeg", "*.webp", "*.bmp", "*.gif")
 
@@ -23,8 +23,8 @@ def deploy(model: SpecName) -> None:
     """Sample weights where they are ours, export, gates, publish, serve, promote, and a first answer."""
     from serving import control
 
-    settings, steps = Settings.load(), Steps()
-    spec = load_model_spec(model, settings)
+    settings, steps = load_settings(), Steps()
+    spec = load_spec(model, settings)
     results = [run(settings, model, changes, steps) for changes in _trainings(settings, model, steps)]
     with steps.step("serve"):
         state = control.start_detached(settings, progress=steps.say)
@@ -53,7 +53,7 @@ def _promote(settings: Settings, model: str, results: list[ExportResult]) -> Non
     """What was published now becomes stable; where nothing was, the pointer stays, so a rollback is not undone."""
     from serving import control
 
-    repository = Repository(settings.repository)
+    repository = open_repository(settings)
     new = [result.version for result in results if result.published and result.version is not None]
     if new:
         repository.set_pointer(model, new[-1])

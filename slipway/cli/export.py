@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slipway.cli.context import load_settings, load_spec
 from slipway.cli.options import AsJson, SpecName
 from slipway.cli.output import Steps, print_json, print_line, print_table
 from slipway.errors import GateFailed
-from slipway.settings import Settings
-from slipway.spec import load_model_spec
 
 if TYPE_CHECKING:
-    from export.run import ExportResult
+    from export.run import ExportResult, StepEvent
+    from slipway.settings import Settings
+
+#: Seconds: shorter steps only make noise.
+_WORTH_TELLING = 0.3
 
 
 def export(
@@ -27,7 +30,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Export a model in every format of its spec; publish a version only when all gates pass."""
-    settings = Settings.load()
+    settings = load_settings()
     result = run(settings, model, changes or [], Steps(), dry_run=dry_run, as_json=as_json)
     if activate and result.version is not None:
         from slipway.cli.versions import promote
@@ -41,31 +44,35 @@ def run(
     """Exports one model, prints its gates and returns the result; the gates are printed also when one fails."""
     from export.run import export_model
 
-    spec = load_model_spec(model, settings).changed(changes)
-    with steps.step(f"export {model}"):
+    spec = load_spec(model, settings).changed(changes)
+    with steps.step(" ".join(["export", model, *changes])):
         try:
-            result = export_model(spec, settings, dry_run=dry_run, progress=steps.say)
+            result = export_model(spec, settings, dry_run=dry_run, progress=lambda event: _tell(steps, event))
         except GateFailed as error:
-            _print(getattr(error, "rows", []), as_json)
+            _print_gates(error.evidence, as_json)
             raise
     if as_json:
-        print_json(result.to_dict())
-    elif result.unchanged:
-        print_line(f"{model}: unchanged, version {result.version}")
-    else:
-        _print(result.rows(), as_json)
-        print_line(f"{model}: version {result.version} published" if result.published else f"{model}: not published")
+        print_json(asdict(result))
+        return result
+    if not result.unchanged:
+        _print_gates(result.evidence, as_json)
+    state = "unchanged" if result.unchanged else "published" if result.published else "passed, not published (dry run)"
+    print_line(f"{model}: {state}" + (f", version {result.version}" if result.version else ""))
     return result
 
 
-def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
+def _tell(steps: Steps, event: StepEvent) -> None:
+    if event.state != "started" and event.seconds >= _WORTH_TELLING:
+        steps.say(f"  {event.step}: {event.state}, {event.seconds:.1f} s")
+
+
+def _print_gates(evidence: dict[str, Any] | None, as_json: bool) -> None:
+    from export.evidence import rows
+
+    if evidence is None:
+        return
     if as_json:
-        print_json({"gates": rows})
-    else:
-        columns = ["format", "gate", "passed", "measured", "threshold", "reason"]
-        print_table("Gates", columns, [[row.get(column) for column in columns] for row in rows])
-
-
-def path_of_evidence(settings: Settings, model: str, version: int) -> Path:
-    """Where a version's numbers lie."""
-    return settings.repository / model / str(version) / "evidence.json"
+        print_json({"published": False, "evidence": evidence})
+        return
+    columns = ["format", "gate", "verdict", "found", "allowed", "reason"]
+    print_table("Gates", columns, [[row[column] for column in columns] for row in rows(evidence)])

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from slipway import doctor as checks
+from slipway.cli.context import load_settings, load_spec, open_repository
 from slipway.cli.options import AsJson
 from slipway.cli.output import print_json, print_table
 from slipway.errors import EXIT_ENVIRONMENT, EXIT_FAILED, SlipwayError
-from slipway.repository import Repository
-from slipway.settings import Settings
-from slipway.spec import load_model_spec
+
+if TYPE_CHECKING:
+    from slipway.repository import Repository
+    from slipway.settings import Settings
 
 
 def doctor(as_json: AsJson = False) -> None:
     """What this machine has and lacks, and how to get it. Exit code 6 when something must be mended."""
-    settings = Settings.load()
+    settings = load_settings()
     found = checks.all_checks(settings.root, settings.triton_env, (settings.http_port, settings.grpc_port))
     if as_json:
         print_json({"checks": [check.to_dict() for check in found]})
@@ -27,9 +31,9 @@ def doctor(as_json: AsJson = False) -> None:
 
 def lint(as_json: AsJson = False) -> None:
     """Read every specification and every published version; exit code 1 when something is wrong."""
-    settings = Settings.load()
+    settings = load_settings()
     rows = [_spec_row(path.stem, settings) for path in sorted(settings.models_dir.glob("*.yaml"))]
-    repository = Repository(settings.repository)
+    repository = open_repository(settings)
     for model in repository.models():
         rows += [_version_row(repository, model, version) for version in repository.versions(model)]
     if as_json:
@@ -46,7 +50,7 @@ Row = tuple[str, str, str]
 def _spec_row(name: str, settings: Settings) -> Row:
     what = f"config/models/{name}.yaml"
     try:
-        load_model_spec(name, settings).contract(settings.root)
+        load_spec(name, settings).contract(settings.root)
     except SlipwayError as error:
         return what, error.code, str(error)
     return what, "ok", ""

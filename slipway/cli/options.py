@@ -6,24 +6,20 @@ from typing import Annotated
 
 import typer
 
-from slipway.settings import Settings
+from slipway.cli.context import load_settings, open_repository
 
 
 def _complete_specs(incomplete: str) -> list[str]:
-    folder = Settings.load().models_dir
+    folder = load_settings().models_dir
     return sorted(path.stem for path in folder.glob(f"{incomplete}*.yaml"))
 
 
 def _complete_published(incomplete: str) -> list[str]:
-    from slipway.repository import Repository
-
-    models = Repository(Settings.load().repository).models()
+    models = open_repository().models()
     return [name for name in models if name.startswith(incomplete)]
 
 
-SpecName = Annotated[
-    str, typer.Argument(metavar="MODEL", help="Name in config/models.", autocompletion=_complete_specs)
-]
+SpecName = Annotated[str, typer.Argument(metavar="MODEL", help="In config/models.", autocompletion=_complete_specs)]
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A published model.", autocompletion=_complete_published)
 ]

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from slipway.cli.context import load_settings
 from slipway.cli.options import AsJson
 from slipway.cli.output import print_json, print_table
 from slipway.errors import EXIT_BAD_INPUT, InputFileUnreadable
-from slipway.settings import Settings
 
 
 def predict(
@@ -18,9 +18,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     url: Annotated[str | None, typer.Option(help="http://host:port or grpc://host:port; this machine's edge.")] = None,
     version: Annotated[int | None, typer.Option(help="This version; the stable one unless named.")] = None,
-    top_k: Annotated[
-        int | None, typer.Option("--top-k", min=1, help="How many labels; the contract's default.")
-    ] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="How many labels.")] = None,
     request_id: Annotated[str | None, typer.Option("--request-id", help="Found again in every log.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -52,7 +50,7 @@ def _best(row: dict[str, Any]) -> str:
 def _edge() -> str:
     from serving import control
 
-    return f"grpc://{control.status(Settings.load()).edge['grpc']}"
+    return f"grpc://{control.status(load_settings()).edge['grpc']}"
 
 
 def _read(path: Path) -> bytes:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from slipway.cli.context import load_settings
 from slipway.cli.options import AsJson
 from slipway.cli.output import Steps, print_json, print_line, print_table
-from slipway.settings import Settings
 
 
 def samples(
@@ -36,5 +36,5 @@ def samples(
         return
     steps = Steps()
     with steps.step(f"sample {name}"):
-        report = registry.prepare(name, Settings.load(), progress=steps.say)
+        report = registry.prepare(name, load_settings(), progress=steps.say)
     print_json(report.to_dict()) if as_json else print_line(str(report))

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from slipway.cli.context import load_settings
 from slipway.cli.options import AsJson
 from slipway.cli.output import Steps, print_json, print_line, print_table
-from slipway.settings import Settings
 
 
 def serve(
@@ -17,7 +17,7 @@ def serve(
     """Serve the repository: Triton behind Envoy, ready when every active version has answered its golden image."""
     from serving import control
 
-    settings = Settings.load()
+    settings = load_settings()
     if not detach:
         raise typer.Exit(control.serve_foreground(settings))
     steps = Steps()
@@ -32,7 +32,7 @@ def down(
     """Stop what was started: no new requests, accepted ones finish, then Envoy and Triton end."""
     from serving import control
 
-    settings = Settings.load()
+    settings = load_settings()
     stopped = control.stop(settings, timeout=timeout or settings.drain_seconds + 30)
     print_line("stopped" if stopped else "nothing was running")
 
@@ -41,7 +41,7 @@ def status(as_json: AsJson = False) -> None:
     """What is served: edge addresses, models, versions and their state. Exit code 5 when nothing runs."""
     from serving import control
 
-    values = control.status(Settings.load()).to_dict()
+    values = control.status(load_settings()).to_dict()
     if as_json:
         print_json(values)
     else:
@@ -55,7 +55,7 @@ def logs(
     """The newest lines of the servers' structured logs, in the order of time."""
     from serving import control
 
-    for line in control.log_lines(Settings.load(), lines, component):
+    for line in control.log_lines(load_settings(), lines, component):
         print_line(line)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slipway.cli.context import load_settings, open_repository
 from slipway.cli.options import AsJson, ModelName
 from slipway.cli.output import print_json, print_line, print_table
 from slipway.errors import RepositoryDamaged
-from slipway.repository import Repository
-from slipway.settings import Settings
+
+if TYPE_CHECKING:
+    from slipway.repository import Repository
+    from slipway.settings import Settings
 
 
 def versions(
@@ -19,7 +22,7 @@ def versions(
     as_json: AsJson = False,
 ) -> None:
     """List the published versions, and which of them is stable."""
-    repository = Repository(Settings.load().repository)
+    repository = open_repository()
     names = [model] if model else repository.models()
     rows = [row for name in names for row in _rows(repository, name, verify)]
     if as_json:
@@ -38,8 +41,8 @@ def versions(
 
 def promote(model: ModelName, version: Annotated[int, typer.Argument(help="Becomes the stable version.")]) -> None:
     """Make a published version the one that answers requests without a version."""
-    settings = Settings.load()
-    pointer = Repository(settings.repository).set_pointer(model, version)
+    settings = load_settings()
+    pointer = open_repository(settings).set_pointer(model, version)
     print_line(f"{model}: version {pointer.stable} is stable, {pointer.previous or 'none'} is previous")
     _wait(settings, model, pointer.stable, pointer.previous)
 
@@ -49,9 +52,9 @@ def rollback(
     to: Annotated[int | None, typer.Option("--to", help="This version instead of the previous one.")] = None,
 ) -> None:
     """Go back to the previous version; it is still loaded and warm, so this is a pointer flip."""
-    settings = Settings.load()
-    before = Repository(settings.repository).pointer(model)
-    pointer = Repository(settings.repository).rollback(model, to)
+    settings = load_settings()
+    before = open_repository(settings).pointer(model)
+    pointer = open_repository(settings).rollback(model, to)
     print_line(f"{model}: back to version {pointer.stable}; {pointer.previous or 'none'} is previous")
     _wait(settings, model, pointer.stable, before.stable if before else None)
 
@@ -61,7 +64,7 @@ def collect(
     as_json: AsJson = False,
 ) -> None:
     """Remove what interrupted publications left, and old versions with --keep (never stable or previous)."""
-    removed = Repository(Settings.load().repository).collect_garbage(keep)
+    removed = open_repository().collect_garbage(keep)
     if as_json:
         print_json({"removed": removed})
     else:
@@ -79,7 +82,7 @@ def _wait(settings: Settings, model: str, version: int, before: int | None) -> N
         control.wait_until_routed(settings, model, version, timeout=settings.start_seconds)
     except VersionLoadFailed:
         if before is not None:
-            Repository(settings.repository).set_pointer(model, before)
+            open_repository(settings).set_pointer(model, before)
         raise
     print_line(f"{model}: the server answers with version {version}")
 
