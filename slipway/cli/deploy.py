@@ -45,7 +45,7 @@ def _trainings(settings: Settings, model: str, steps: Steps) -> list[list[str]]:
     if sample is None:
         return [[]]
     with steps.step(f"sample {sample.name}"):
-        registry.prepare(sample.name, settings, progress=steps.say)
+        registry.prepare(sample.name, settings, progress=steps.tell)
     return [list(changes) for changes in sample.trainings.get(model, ((),))]
 
 

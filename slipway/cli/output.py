@@ -57,6 +57,7 @@ class Steps:
         self.quiet = quiet
         self.seconds: dict[str, float] = {}
         self._started = time.monotonic()
+        self._last: tuple[str, int] = ("", -1)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -74,6 +75,13 @@ class Steps:
         if not self.quiet:
             sys.stderr.write(f"[{time.monotonic() - self._started:6.1f} s] {text}\n")
             sys.stderr.flush()
+
+    def tell(self, text: str, fraction: float) -> None:
+        """Progress of a part as a fraction (0 to 1): said when the part changes, and at each fifth."""
+        mark = (text, int(fraction * 5))
+        if mark != self._last:
+            self._last = mark
+            self.say(f"  {text}: {fraction:.0%}")
 
     @property
     def total(self) -> float:

@@ -24,9 +24,11 @@ def samples(
     if name is None:
         known = registry.available()
         if as_json:
-            print_json({"samples": [{"name": item.name, "what": item.what} for item in known]})
+            print_json({"samples": [{"name": item.name, "description": item.description} for item in known]})
         else:
-            print_table("Samples", ["name", "what"], [(item.name, item.what) for item in known])
+            print_table(
+                "Samples", ["name", "models", "what"], [(i.name, ", ".join(i.models), i.description) for i in known]
+            )
         return
     if out is not None:
         written = registry.write_images(name, split, out)
@@ -36,5 +38,12 @@ def samples(
         return
     steps = Steps()
     with steps.step(f"sample {name}"):
-        report = registry.prepare(name, load_settings(), progress=steps.say)
-    print_json(report.to_dict()) if as_json else print_line(str(report))
+        report = registry.prepare(name, load_settings(), progress=steps.tell)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        rows = [
+            (part, values["files"], values.get("accuracy", ""), "there already" if values["reused"] else "made")
+            for part, values in report.to_dict()["parts"].items()
+        ]
+        print_table(f"Sample {name} in {report.folder}", ["part", "files", "held-out accuracy", ""], rows)

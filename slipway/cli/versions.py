@@ -99,13 +99,17 @@ def _row(repository: Repository, model: str, version: int, role: str, verify: bo
         manifest = repository.verify(model, version) if verify else repository.manifest(model, version)
     except RepositoryDamaged as error:
         return {**row, "state": f"damaged: {error.observed}"}
-    accuracy = manifest.evidence.get("accuracy")
+    formats = manifest.evidence.get("formats", {})
+    accuracies = [
+        found["accuracy"]["exported"] for found in formats.values() if found.get("accuracy", {}).get("labelled")
+    ]
     return {
         **row,
         "created": manifest.created,
-        "formats": ", ".join(manifest.evidence.get("formats", [])) or ", ".join(manifest.networks),
+        "formats": ", ".join(formats or manifest.networks),
         "MB": round(sum(entry.bytes for entry in manifest.files.values()) / 1e6, 1),
-        "accuracy": f"{accuracy:.4f}" if isinstance(accuracy, float) else None,
+        # the worst of its formats: whichever of them answers is at least this good
+        "accuracy": round(min(accuracies), 4) if accuracies else None,
         "contract": manifest.contract_hash[:12],
         "state": "verified" if verify else "published",
     }

@@ -1,0 +1,1 @@
+"""Code that makes the small trained models and the real images of the embedded default."""

@@ -1,0 +1,181 @@
+"""The samples by name: what there is, and how to make it. The command line calls this; nothing else is public here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from samples.digits import images
+from samples.digits.variants import VARIANTS, train
+from samples.photos.catalogue import write_photos
+from samples.photos.plan import ARCHITECTURES, make_photos, make_weights
+from samples.recipes import Made, Progress, Recipe, afresh, silent
+from slipway.errors import SampleUnavailable
+
+
+class Project(Protocol):
+    """What is read of ``slipway.settings.Settings``."""
+
+    @property
+    def root(self) -> Path:
+        """The project: samples are made in ``var/samples`` below it."""
+
+
+@dataclass(frozen=True)
+class SampleInfo:
+    """``models`` are the specifications (config/models) that use the sample; ``splits`` can be written as images.
+
+    ``trainings``: for a model with several trainings, the changes of its specification (``KEY=VALUE``) that make each
+    of them, in the order of the versions that they become.
+    """
+
+    name: str
+    description: str
+    models: tuple[str, ...]
+    splits: tuple[str, ...]
+    trainings: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SampleReport:
+    """What :func:`prepare` made or found in ``folder``. ``parts``: by name, with measured facts and seconds."""
+
+    name: str
+    folder: Path
+    parts: dict[str, Made]
+    seconds: float
+
+    @property
+    def reused(self) -> bool:
+        """Whether everything was there already."""
+        return all(made.reused for made in self.parts.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: name, folder, seconds, reused, and per part its facts, seconds, CPU seconds and file count."""
+        parts = {
+            name: {
+                **made.facts,
+                "files": len(made.files),
+                "reused": made.reused,
+                "seconds": round(made.seconds, 3),
+                "cpu_seconds": round(made.cpu_seconds, 3),
+            }
+            for name, made in self.parts.items()
+        }
+        return {
+            "name": self.name,
+            "folder": str(self.folder),
+            "reused": self.reused,
+            "seconds": round(self.seconds, 3),
+            "parts": parts,
+        }
+
+
+def available() -> list[SampleInfo]:
+    """Every sample, with one line about it."""
+    return [entry.info for entry in _ENTRIES.values()]
+
+
+def for_model(model: str) -> SampleInfo | None:
+    """The sample that a specification uses; None for a model of the user's own."""
+    return next((info for info in available() if model in info.models), None)
+
+
+def prepare(name: str, settings: Project, progress: Progress = silent) -> SampleReport:
+    """Makes a sample's weights and images in ``var/samples/<name>``; what is there already is left alone.
+
+    ``digits``: ``base.safetensors``, ``wide.safetensors``, ``test/<label>_<index>.png|jpg``.
+    ``photos``: the photographs in ``images/``, ``resnet18.safetensors``, ``resnet50.safetensors``.
+    Raises SampleUnavailable.
+    """
+    entry = _entry(name)
+    folder = settings.root / "var" / "samples" / name
+    started = time.perf_counter()
+    parts = entry.prepare(folder, progress)
+    progress(f"{name} ready", 1.0)
+    return SampleReport(name, folder, parts, time.perf_counter() - started)
+
+
+def write_images(name: str, split: str, out: Path) -> list[Path]:
+    """Writes a sample's images of one split into ``out``: digits as ``<label>_<index>.png``, photos by their names.
+
+    Raises SampleUnavailable for an unknown sample or split.
+    """
+    entry = _entry(name)
+    if split not in entry.info.splits:
+        raise SampleUnavailable(
+            f"the sample {name} has no split {split!r}", expected=f"one of {', '.join(entry.info.splits)}"
+        )
+    return entry.write(split, out)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    info: SampleInfo
+    prepare: Callable[[Path, Progress], dict[str, Made]]
+    write: Callable[[str, Path], list[Path]]
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _ENTRIES:
+        raise SampleUnavailable(f"there is no sample {name!r}", expected=f"one of {', '.join(_ENTRIES)}")
+    return _ENTRIES[name]
+
+
+def _prepare_digits(folder: Path, progress: Progress) -> dict[str, Made]:
+    test = folder / "test"
+    recipe = Recipe({"split": "test", "format": "both"}, [Path(images.__file__)], ("numpy", "pillow", "scikit-learn"))
+    parts = {
+        "test": recipe.make(
+            folder / "test.json", lambda: afresh(test, lambda to: images.write_images("test", to, "both"))
+        )
+    }
+    for position, variant in enumerate(VARIANTS):
+        within = _part(progress, position, len(VARIANTS))
+        parts[variant] = train(variant, folder / f"{variant}.safetensors", within).made
+    return parts
+
+
+def _prepare_photos(folder: Path, progress: Progress) -> dict[str, Made]:
+    steps = len(ARCHITECTURES) + 1
+    parts = {"images": make_photos(folder / "images", _part(progress, 0, steps))}
+    for position, arch in enumerate(ARCHITECTURES, start=1):
+        parts[arch] = make_weights(arch, folder / f"{arch}.safetensors", _part(progress, position, steps))
+    return parts
+
+
+def _part(progress: Progress, position: int, count: int) -> Progress:
+    """A part's own 0..1 as its share of the whole."""
+    return lambda text, fraction: progress(text, (position + fraction) / count)
+
+
+def _write_digits(split: str, out: Path) -> list[Path]:
+    return images.write_images("train" if split == "train" else "test", out)
+
+
+_ENTRIES = {
+    "digits": _Entry(
+        SampleInfo(
+            "digits",
+            "handwritten digits from scikit-learn, and two networks trained on them here",
+            ("digits",),
+            ("test", "train"),
+            {"digits": ((), ("source.arguments.width=24", "source.checkpoint=var/samples/digits/wide.safetensors"))},
+        ),
+        _prepare_digits,
+        _write_digits,
+    ),
+    "photos": _Entry(
+        SampleInfo(
+            "photos",
+            "photographs of odd kinds, and ResNets with RANDOM weights (they prove plumbing only)",
+            tuple(ARCHITECTURES),
+            ("all", "test"),
+        ),
+        _prepare_photos,
+        lambda split, out: write_photos(out),
+    ),
+}
