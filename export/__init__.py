@@ -1,0 +1,1 @@
+"""From trained weights to artefacts, evidence and one new version in the repository."""

@@ -1,0 +1,108 @@
+"""The interface of an export format, and what an export leaves behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from export.formats.noise import captured, tail
+from slipway.errors import ExportFailed
+
+if TYPE_CHECKING:
+    import torch
+
+    from handlers.pipeline import RunNetwork
+
+INPUT_NAME = "pixels"
+OUTPUT_NAME = "logits"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """``max_batch_size``: largest batch that the artefact must take. ``opset``: of ONNX; 18 is the newest that the
+    dynamo exporter writes without a conversion pass, and every runtime since ONNX Runtime 1.14 reads it.
+    ``log_dir``: where each format's exporter log goes."""
+
+    max_batch_size: int
+    log_dir: Path
+    opset: int = 18
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One exported file. ``seconds``: time of the export. ``details``: what the format has to say about itself."""
+
+    format: str
+    path: Path
+    seconds: float
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file."""
+        return self.path.stat().st_size
+
+
+class Format(Protocol):
+    """One export format. Importing its file costs no import of torch or onnx: they are imported when used."""
+
+    name: str
+    file_name: str
+
+    def available(self) -> str | None:
+        """None when the format can be exported and run here, else what is missing and how to get it."""
+
+    def export(self, module: torch.nn.Module, example: torch.Tensor, out_dir: Path, options: ExportOptions) -> Artifact:
+        """Writes ``out_dir/file_name``. ``module``: wrapped, see export.wrap; ``example``: uint8[2, H, W, 3].
+
+        Raises ExportFailed with the exporter's own reason and the place of its log."""
+
+    def session(self, artifact: Artifact, threads: int = 0) -> RunNetwork:
+        """Opens the artefact with the code that serves it. ``threads``: 0 leaves the runtime its own choice.
+
+        Raises ExportFailed when it cannot be opened."""
+
+
+def run_exporter(name: str, path: Path, options: ExportOptions, write: Callable[[], dict[str, Any]]) -> Artifact:
+    """Runs ``write`` with its noise sent to ``<log_dir>/export-<name>.log``; what it raises becomes ExportFailed."""
+    log = options.log_dir / f"export-{name}.log"
+    begin = time.perf_counter()
+    try:
+        with captured(log):
+            details = write()
+    except ExportFailed:
+        raise
+    except Exception as problem:  # exporters raise whatever their graph passes raise: all of it is the finding
+        raise ExportFailed(
+            f"{name}: the exporter failed: {root_cause(problem)}",
+            observed=tail(log),
+            fix=f"see {log}; drop {name} from formats if the model cannot be expressed in it",
+        ) from problem
+    return Artifact(name, path, time.perf_counter() - begin, details)
+
+
+def root_cause(problem: BaseException) -> str:
+    """Type and first telling line of the innermost exception: torch wraps the true one several times."""
+    seen = {id(problem)}
+    while (inner := problem.__cause__ or problem.__context__) is not None and id(inner) not in seen:
+        problem = inner
+        seen.add(id(problem))
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    return f"{type(problem).__name__}: {lines[0][:400]}" if lines else type(problem).__name__
+
+
+def open_artifact(artifact: Artifact, threads: int) -> RunNetwork:
+    """Opens an artefact with the code that the fused placement serves it with, so that gates judge that very path."""
+    from handlers.networks import open_network
+
+    try:
+        return open_network(artifact.path, output=OUTPUT_NAME, threads=threads)
+    except Exception as problem:  # each runtime has its own exceptions for a file that it cannot read
+        raise ExportFailed(
+            f"{artifact.format}: {artifact.path.name} cannot be opened: {root_cause(problem)}",
+            observed=f"a file of {artifact.bytes} bytes" if artifact.path.is_file() else "no file",
+            expected="an artefact that its runtime loads",
+        ) from problem

@@ -1,0 +1,96 @@
+"""``torch.export``: a ``.pt2`` program with a dynamic batch; upstream's successor of TorchScript.
+
+Triton's container has no stock backend for it, so it is gated and kept beside the public model's files.
+
+**Loading is unpickling, unless checked.** ``torch.export.load`` (torch 2.13) reads weights as raw bytes where it can,
+but any entry that the archive itself marks ``use_pickle`` goes through ``torch.load(weights_only=False)`` or
+``pickle.loads``, and the sample inputs fall back to ``weights_only=False`` when the safe load fails. A crafted file
+therefore runs code. :func:`refuse_pickles` reads the archive first and refuses every such entry; what this module
+writes never has one. The manifest's sha256 is the other half: only files that were published here are opened.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from export.formats.base import INPUT_NAME, Artifact, ExportOptions, open_artifact, run_exporter
+from slipway.errors import ExportFailed
+
+if TYPE_CHECKING:
+    import torch
+
+    from handlers.pipeline import RunNetwork
+
+
+class TorchExport:
+    """See the module's text."""
+
+    name = "torch_export"
+    file_name = "model.pt2"
+
+    def available(self) -> str | None:
+        """Part of torch itself."""
+        from export.formats.requirements import missing
+
+        return missing("torch")
+
+    def export(self, module: torch.nn.Module, example: torch.Tensor, out_dir: Path, options: ExportOptions) -> Artifact:
+        """Exports with a batch dimension of 1..max_batch_size; a model that fixes it fails here, by name."""
+        path = out_dir / self.file_name
+        return run_exporter(self.name, path, options, lambda: _write(module, example, path, options))
+
+    def session(self, artifact: Artifact, threads: int = 0) -> RunNetwork:
+        """Opens it with ``torch.export.load``, after :func:`refuse_pickles`."""
+        refuse_pickles(artifact.path)
+        return open_artifact(artifact, threads)
+
+
+def batch_dimension(options: ExportOptions) -> Any:
+    """``torch.export.Dim`` of the batch: 1 up to the largest batch (2 at least, or it would be a constant)."""
+    import torch
+
+    return torch.export.Dim("batch", min=1, max=max(2, options.max_batch_size))
+
+
+def refuse_pickles(path: Path) -> None:
+    """Raises ExportFailed when loading ``path`` would unpickle anything but plain tensors, or it is no archive."""
+    import torch
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                entry = PurePosixPath(name)
+                if entry.name in ("model_weights_config.json", "model_constants_config.json"):
+                    _refuse_marked(path, json.loads(archive.read(name)))
+                if entry.parent.name == "sample_inputs":
+                    torch.load(io.BytesIO(archive.read(name)), weights_only=True)
+    except ExportFailed:
+        raise
+    except Exception as problem:  # zip, JSON and torch's unpickler each have their own
+        raise ExportFailed(
+            f"torch_export: {path.name} is not a readable .pt2 archive of plain tensors",
+            observed=f"{type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else ''}",
+        ) from problem
+
+
+def _refuse_marked(path: Path, config: dict[str, Any]) -> None:
+    marked = sorted(name for name, entry in config.get("config", {}).items() if entry.get("use_pickle"))
+    if marked:
+        raise ExportFailed(
+            f"torch_export: {path.name} holds pickled entries, and unpickling runs code",
+            observed=", ".join(marked[:5]),
+            expected="weights and constants as raw bytes",
+        )
+
+
+def _write(module: torch.nn.Module, example: torch.Tensor, path: Path, options: ExportOptions) -> dict[str, Any]:
+    import torch
+
+    with torch.no_grad():
+        program = torch.export.export(module, (example,), dynamic_shapes={INPUT_NAME: {0: batch_dimension(options)}})
+    torch.export.save(program, path)
+    return {"torch": torch.__version__, "max_batch_size": max(2, options.max_batch_size)}

@@ -1,0 +1,151 @@
+"""What a gate sees, what it answers, and the interface that all gates share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.images import HeldOut
+from handlers.classification import ClassificationResult
+from handlers.pipeline import Answer, Pipeline, RunNetwork
+from handlers.preprocess import preprocess
+from slipway.contract import Contract
+from slipway.errors import ImageError, SamplesInvalid
+
+if TYPE_CHECKING:
+    from export.wrap import NormalisedNetwork
+    from slipway.spec import GatesSpec
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """One gate's verdict on one format. ``measured`` and ``threshold``: JSON-ready numbers by name; ``reason``: why it
+    failed, with the cause where it is known, None when it passed; ``found`` and ``allowed``: the same numbers in a few
+    words, for a table."""
+
+    name: str
+    format: str
+    passed: bool
+    measured: dict[str, Any] = field(default_factory=dict)
+    threshold: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    found: str = ""
+    allowed: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: NaN and infinities, which JSON does not have, become strings."""
+        values: dict[str, Any] = finite(asdict(self))
+        return values
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The trained model as every gate sees it: ``run`` is the eager wrapped ``module`` on the same bytes."""
+
+    contract: Contract
+    gates: GatesSpec
+    held_out: HeldOut
+    module: NormalisedNetwork
+    run: RunNetwork
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """uint8[n, H, W, 3]: the first ``gates.parity.images`` held-out images, spread evenly over all of them."""
+        images = self.held_out.images
+        chosen = np.linspace(0, len(images) - 1, min(len(images), self.gates.parity.images)).round().astype(int)
+        return np.stack([self._preprocessed(images[i].name, images[i].encoded) for i in chosen])
+
+    @cached_property
+    def logits(self) -> NDArray[np.float32]:
+        """float32[n, classes] of ``pixels``, one image at a time: the definition, whatever batching adds."""
+        return np.concatenate([self.run(self.pixels[i : i + 1]) for i in range(len(self.pixels))])
+
+    @cached_property
+    def answers(self) -> list[ClassificationResult]:
+        """The trained model's two best labels of every held-out image, through the whole pipeline."""
+        return self.answer(self.run, min(2, len(self.contract.labels)))
+
+    @cached_property
+    def top1(self) -> list[int]:
+        """Index of the trained model's best label of every held-out image."""
+        return self._best(self.answers)
+
+    def predict(self, run: RunNetwork) -> list[int]:
+        """Index of the best label of every held-out image, through the whole pipeline with ``run`` as network."""
+        return self._best(self.answer(run, 1))
+
+    def answer(self, run: RunNetwork, top_k: int) -> list[ClassificationResult]:
+        """Results of all held-out images; raises SamplesInvalid for an image that has none."""
+        images = self.held_out.images
+        answers = Pipeline(self.contract, run).run([image.encoded for image in images], top_k)
+        return [_answered(image.name, answer) for image, answer in zip(images, answers, strict=True)]
+
+    def _best(self, answers: Sequence[ClassificationResult]) -> list[int]:
+        index = {label: number for number, label in enumerate(self.contract.labels)}
+        return [index[answer.labels[0]] for answer in answers]
+
+    def _preprocessed(self, name: str, encoded: bytes) -> NDArray[np.uint8]:
+        try:
+            return preprocess(encoded, self.contract.preprocess)
+        except ImageError as problem:
+            raise SamplesInvalid(f"held-out image {name} cannot be used", observed=str(problem)) from problem
+
+
+def _answered(name: str, answer: Answer) -> ClassificationResult:
+    if isinstance(answer, ImageError):
+        raise SamplesInvalid(f"held-out image {name} gives no result", observed=str(answer))
+    return answer
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One export to be judged. ``open``: opens its session; raises ExportFailed when the artefact is not loadable."""
+
+    format: str
+    open: Callable[[], RunNetwork]
+
+    @cached_property
+    def run(self) -> RunNetwork:
+        """The opened session."""
+        return self.open()
+
+
+class Gate(Protocol):
+    """One question about an export."""
+
+    name: str
+
+    def check(self, reference: Reference, candidate: Candidate) -> GateResult:
+        """Judges one candidate; failing is an answer, not an exception."""
+
+
+def in_batches(run: RunNetwork, pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+    """Runs ``pixels`` in batches of exactly ``size``; the last is filled up with the first images."""
+    rounds = math.ceil(len(pixels) / size)
+    order = np.arange(rounds * size) % len(pixels)
+    outputs = [run(pixels[order[i * size : (i + 1) * size]]) for i in range(rounds)]
+    return np.concatenate(outputs)[: len(pixels)]
+
+
+def batch_sizes(asked: Iterable[int], largest: int) -> list[int]:
+    """Sizes to try, ascending: those asked for that the network takes, and always 1 and the largest."""
+    return sorted({1, largest, *(size for size in asked if size <= largest)})
+
+
+def finite(value: Any) -> Any:
+    """The same structure with NaN and infinities as text, tuples as lists and numpy scalars as Python numbers."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if isinstance(value, np.generic):
+        return finite(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,99 @@
+"""The held-out images that judge an export: real files, with their label in the name when they have one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slipway.errors import SamplesInvalid
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+_LABELLED = re.compile(r"(?P<label>.+)_\d+")
+
+
+@dataclass(frozen=True)
+class HeldOutImage:
+    """One encoded image. ``label``: the index of its label in the contract, None when it has none."""
+
+    name: str
+    encoded: bytes
+    label: int | None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """All held-out images of a model, by name. ``digest``: sha256 (hex) over names and bytes."""
+
+    images: tuple[HeldOutImage, ...]
+    digest: str
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every image has a label."""
+        return all(image.label is not None for image in self.images)
+
+
+def load_held_out(directory: Path, labels: Sequence[str], *, accept_unlabelled: bool = False) -> HeldOut:
+    """Reads every image of a directory. ``<label>_<index>.<png|jpg|...>`` is labelled.
+
+    Raises SamplesInvalid for a missing or empty directory, for labels that the model does not have, and for a
+    mixture of labelled and other names. With ``accept_unlabelled``, names of which none has a known label count as
+    unlabelled (``motorcycle_2.png`` beside ``coffee.png``).
+    """
+    files = image_files(directory)
+    index = {label: number for number, label in enumerate(labels)}
+    found = {path: _LABELLED.fullmatch(path.stem) for path in files}
+    names = {path: match["label"] for path, match in found.items() if match}
+    known = {path: index[label] for path, label in names.items() if label in index}
+    if not names or (accept_unlabelled and not known):
+        known = {}
+    else:
+        _check_labels(directory, files, names, index)
+    images = tuple(HeldOutImage(path.name, path.read_bytes(), known.get(path)) for path in files)
+    return HeldOut(images, _digest(images))
+
+
+def image_files(directory: Path) -> list[Path]:
+    """Image files of a directory by name; raises SamplesInvalid when there are none."""
+    if not directory.is_dir():
+        raise SamplesInvalid(
+            "the directory of held-out images is missing",
+            observed=directory,
+            expected="a directory of real images that the model was not trained on",
+            fix="make it (`slipway samples` for the sample models), or correct samples in the specification",
+        )
+    files = sorted(item for item in directory.iterdir() if item.suffix.lower() in SUFFIXES and item.is_file())
+    if not files:
+        raise SamplesInvalid(
+            "the directory of held-out images is empty", observed=directory, expected=f"files {', '.join(SUFFIXES)}"
+        )
+    return files
+
+
+def _check_labels(directory: Path, files: list[Path], names: dict[Path, str], index: dict[str, int]) -> None:
+    unknown = sorted({label for label in names.values() if label not in index})
+    if unknown:
+        raise SamplesInvalid(
+            f"{directory} has labels that the model does not know",
+            observed=", ".join(unknown[:10]),
+            expected=f"one of {len(index)} labels: {', '.join(list(index)[:10])}{' ...' if len(index) > 10 else ''}",
+            fix="rename the files to <label>_<index>, or correct labels in the specification",
+        )
+    odd = [path.name for path in files if path not in names]
+    if odd:
+        raise SamplesInvalid(
+            f"{directory} mixes labelled and unlabelled images",
+            observed=f"{len(odd)} of {len(files)} without a label, for example {odd[0]}",
+            expected="every name <label>_<index>, or none",
+        )
+
+
+def _digest(images: Sequence[HeldOutImage]) -> str:
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(f"{image.name}\0{len(image.encoded)}\0".encode())
+        digest.update(image.encoded)
+    return digest.hexdigest()

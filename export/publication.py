@@ -1,0 +1,63 @@
+"""Lays out one version: which file goes where in the repository, and the config.pbtxt of every model directory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from export import triton_config
+from export.evidence import summary, to_json
+from export.formats.base import Artifact
+from export.gates.base import Reference
+from export.golden import Golden
+from handlers.preprocess import preprocess
+from slipway.repository import Publication
+from slipway.spec import ModelSpec
+
+#: The public model's model.py: the handler lives in the ``handlers`` package, never in the repository.
+MODEL_PY = 'from handlers.triton import TritonPythonModel\n\n__all__ = ["TritonPythonModel"]\n'
+
+
+def make_publication(
+    spec: ModelSpec,
+    reference: Reference,
+    artifacts: Sequence[Artifact],
+    golden: Golden,
+    evidence: dict[str, Any],
+    identity: dict[str, Any],
+    folder: Path,
+) -> Publication:
+    """Writes the small files into ``folder`` and names the place of every file of the version.
+
+    Formats with a stock Triton backend become network models; the others lie under the public model's ``artifacts/``.
+    """
+    contract, public = reference.contract, spec.model
+    files = {public: _public_files(golden, evidence, folder)}
+    configs = {public: triton_config.public_config(spec, contract)}
+    image = _write(folder / "warmup-image", triton_config.serialise_image(golden.image))
+    pixels = _write(folder / "warmup-pixels", preprocess(golden.image, contract.preprocess).tobytes())
+    model_files = {public: {f"warmup/{triton_config.PUBLIC_WARMUP}": image}}
+    for artifact in artifacts:
+        if artifact.format not in triton_config.BACKENDS:
+            files[public][f"artifacts/{artifact.path.name}"] = artifact.path
+            continue
+        network = spec.network_model(artifact.format)
+        files[network] = {artifact.path.name: artifact.path}
+        configs[network] = triton_config.network_config(spec, contract, artifact.format)
+        model_files[network] = {f"warmup/{triton_config.NETWORK_WARMUP}": pixels}
+    return Publication(contract, files, configs, model_files, summary(evidence), identity)
+
+
+def _public_files(golden: Golden, evidence: dict[str, Any], folder: Path) -> dict[str, Path]:
+    return {
+        "model.py": _write(folder / "model.py", MODEL_PY.encode()),
+        "evidence.json": _write(folder / "evidence.json", to_json(evidence).encode()),
+        "golden/input.png": _write(folder / "input.png", golden.image),
+        "golden/expected.json": _write(folder / "expected.json", golden.expected_json().encode()),
+    }
+
+
+def _write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
