@@ -49,6 +49,9 @@ def public_config(spec: ModelSpec, contract: Contract) -> str:
             "network_placement": spec.serving.placement,
             "slipway_task": contract.task,
             "slipway_network": contract.network.model,
+            # what a server may decide anew: `auto` counts its own cores
+            "instances": str(spec.serving.instances),
+            "networks": ",".join(spec.network_model(name) for name in spec.served_networks),
         },
     )
     _warmup(config, "image", "TYPE_STRING", [1], PUBLIC_WARMUP, spec.serving.max_batch_size)
@@ -67,8 +70,11 @@ def network_config(spec: ModelSpec, contract: Contract, format_name: str) -> str
     shape = [contract.preprocess.height, contract.preprocess.width, 3]
     _tensor(config.input.add(), contract.network.input, "TYPE_UINT8", shape)
     _tensor(config.output.add(), contract.network.output, "TYPE_FP32", [-1])
-    _instances(config, "KIND_AUTO", spec.serving.network_instances)
-    _parameters(config, {**THREADS[format_name], "slipway_public_model": spec.model})
+    instances = spec.serving.network_instances
+    # One instance fills a GPU; on a CPU the server raises `auto` to its cores where the public model calls the network.
+    _instances(config, "KIND_AUTO", 1 if instances == "auto" else instances)
+    own = {"slipway_public_model": spec.model, "instances": str(instances)}
+    _parameters(config, {**THREADS[format_name], **own})
     _warmup(config, contract.network.input, "TYPE_UINT8", shape, NETWORK_WARMUP, spec.serving.max_batch_size)
     return _text(config)
 
