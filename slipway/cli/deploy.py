@@ -74,9 +74,11 @@ def _answer(model: str, image: Path, grpc: str) -> None:
     from serving.client import PredictClient
 
     with PredictClient(f"grpc://{grpc}") as client:
-        answer = client.predict(model, [image.read_bytes()])
-    result = answer.results[0]
-    pairs = "  ".join(f"{label} {score:.4f}" for label, score in zip(result["labels"], result["scores"], strict=True))
+        answer = client.ask(model, [image.read_bytes()])
+    best = answer.predictions[0]
+    if best.error is not None:
+        raise best.error
+    pairs = "  ".join(f"{label} {score:.4f}" for label, score in zip(best.labels, best.scores, strict=True))
     print_line(f"{image.name} -> {pairs}   (model {model}, version {answer.version})")
 
 

@@ -28,21 +28,23 @@ def predict(
     address = url or _edge()
     encoded = [_read(path) for path in images]
     with PredictClient(address) as client:
-        answer = client.predict(model, encoded, version=version, top_k=top_k, request_id=request_id)
+        answer = client.ask(model, encoded, version=version, top_k=top_k, request_id=request_id)
     rows: list[dict[str, Any]] = [
-        {"image": str(path), **result} for path, result in zip(images, answer.results, strict=True)
+        {"image": str(path), **result.to_dict()} for path, result in zip(images, answer.predictions, strict=True)
     ]
     if as_json:
         values = {"model": model, "version": answer.version, "request_id": answer.request_id, "results": rows}
         print_json(values)
     else:
-        table = [(row["image"], row.get("error") or _best(row)) for row in rows]
+        table = [(row["image"], _best(row)) for row in rows]
         print_table(f"{model} version {answer.version}", ["image", "answer"], table)
     if any(row.get("error") for row in rows):
         raise typer.Exit(EXIT_BAD_INPUT)
 
 
 def _best(row: dict[str, Any]) -> str:
+    if "error" in row:
+        return f"{row['error']['code']}: {row['error']['message']}"
     pairs = zip(row["labels"], row["scores"], strict=True)
     return "  ".join(f"{label} {score:.4f}" for label, score in pairs)
 

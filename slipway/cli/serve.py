@@ -19,7 +19,8 @@ def serve(
 
     settings = load_settings()
     if not detach:
-        raise typer.Exit(control.serve_foreground(settings))
+        control.serve_foreground(settings)
+        return
     steps = Steps()
     with steps.step("serve"):
         state = control.start_detached(settings, progress=steps.say)

@@ -74,9 +74,10 @@ def collect(
 def _wait(settings: Settings, model: str, version: int, before: int | None) -> None:
     """Where a server runs, returns when it routes the version; where it refuses it, points back and raises."""
     from serving import control
+    from serving.state import running_state
     from slipway.errors import VersionLoadFailed
 
-    if not control.is_running(settings):
+    if running_state(settings.state_dir) is None:
         return
     try:
         control.wait_until_routed(settings, model, version, timeout=settings.start_seconds)

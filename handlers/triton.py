@@ -1,0 +1,154 @@
+"""Triton's python backend calls :class:`TritonPythonModel`; everything that is not Triton's lies in its neighbours.
+
+A version's ``model.py`` is one import of this class. The network runs in this process (``fused``) or is another model
+of the same server, called at this version through business logic scripting (``separate``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import triton_python_backend_utils as pb_utils
+
+from handlers.answer import Question, Tensors, answer
+from handlers.log import json_logger
+from handlers.networks import open_network
+from handlers.pipeline import Pipeline, RunNetwork
+from handlers.placement import fused_network, placement, refuse_numpy_2
+from handlers.wire import IMAGE_INPUT, images_of, parameters_of, request_id_of, top_k_of
+from slipway.contract import Contract
+from slipway.errors import NetworkFailed, ServerUnavailable, SlipwayError
+
+
+@dataclass
+class _Slot:
+    """One request of a batch on its way: who asked, and the question or the error that it has become."""
+
+    request: Any
+    ids: dict[str, str | None]
+    content: Question | Exception
+
+
+class TritonPythonModel:
+    """The public model. Triton makes one per instance, in a process of its own, and calls it from one thread."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """``args``: Triton's; raises TritonModelException with one line of ``CODE: text`` when this cannot serve."""
+        try:
+            self._start(args)
+        except SlipwayError as error:
+            raise pb_utils.TritonModelException(str(error)) from None
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response per request, in order. Never raises: Triton would send the traceback to the client."""
+        slots = [self._read(request) for request in requests]
+        questions = [slot.content for slot in slots if isinstance(slot.content, Question)]
+        replies = iter(self._answer(questions) if questions else [])
+        return [
+            self._respond(slot, next(replies) if isinstance(slot.content, Question) else slot.content) for slot in slots
+        ]
+
+    def _start(self, args: Mapping[str, str]) -> None:
+        refuse_numpy_2(np.__version__)
+        version_dir = Path(args["model_repository"]) / args["model_version"]
+        config = json.loads(args["model_config"])
+        contract = Contract.read(version_dir / "contract.json")
+        self._log = json_logger("slipway.handlers")
+        self._identity = {"model": args["model_name"], "version": args["model_version"]}
+        self._max_images = max(1, int(config.get("max_batch_size", 0)))
+        if placement(config, os.environ) == "fused":
+            run_network = open_network(fused_network(version_dir, contract), contract.network.output)
+        else:
+            run_network = _call_network(contract, int(args["model_version"]))
+        self._pipeline = Pipeline(contract, run_network)
+
+    def _read(self, request: Any) -> _Slot:
+        ids: dict[str, str | None] = {"request_id": request.request_id() or None}
+        try:
+            parameters = parameters_of(request.parameters())
+            ids["x_request_id"] = request_id_of(parameters)
+            tensor = pb_utils.get_input_tensor_by_name(request, IMAGE_INPUT)
+            images = images_of(None if tensor is None else tensor.as_numpy(), self._max_images)
+            return _Slot(request, ids, Question(images, self._pipeline.task.top_k(top_k_of(parameters))))
+        except Exception as error:  # answered by _respond: an error of ours as itself, a bug as INTERNAL
+            return _Slot(request, ids, error)
+
+    def _answer(self, questions: list[Question]) -> Sequence[Tensors | Exception]:
+        try:
+            return answer(self._pipeline, questions)
+        except Exception as error:  # a bug; answered and logged by _respond
+            return [error] * len(questions)
+
+    def _respond(self, slot: _Slot, reply: Tensors | Exception) -> Any:
+        if isinstance(reply, Exception):
+            return pb_utils.InferenceResponse(output_tensors=[], error=self._refusal(slot, reply))
+        try:
+            wanted = set(slot.request.requested_output_names()) or reply.keys()
+            return pb_utils.InferenceResponse([pb_utils.Tensor(name, reply[name]) for name in reply if name in wanted])
+        except Exception as error:  # a label, say, that cannot be written as UTF-8
+            return self._respond(slot, error)
+
+    def _refusal(self, slot: _Slot, error: Exception) -> Any:
+        fields = {**self._identity, **slot.ids, "code": getattr(error, "code", "INTERNAL"), "error": str(error)}
+        if isinstance(error, SlipwayError):
+            self._log.warning("request failed", extra={"fields": fields})
+            return pb_utils.TritonError(str(error), _status(error))
+        self._log.error("request failed by a bug", extra={"fields": fields}, exc_info=error)
+        text = "INTERNAL: the model failed unexpectedly; fix: report it with the server's log of this request"
+        # not UNKNOWN, which Triton's HTTP front end answers with 400, as if the client were to blame
+        return pb_utils.TritonError(text, pb_utils.TritonError.INTERNAL)
+
+
+def _status(error: SlipwayError) -> Any:
+    """Triton's status code: HTTP 400, 503 and 500; gRPC INVALID_ARGUMENT, UNAVAILABLE and INTERNAL."""
+    if error.http_status < 500:
+        return pb_utils.TritonError.INVALID_ARG
+    if error.http_status == ServerUnavailable.http_status:
+        return pb_utils.TritonError.UNAVAILABLE
+    return pb_utils.TritonError.INTERNAL
+
+
+def _call_network(contract: Contract, version: int) -> RunNetwork:
+    """The network as another model of this server, at the same version as this one."""
+    network = contract.network
+    memory = pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0)
+
+    def run(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        call = pb_utils.InferenceRequest(
+            model_name=network.model,
+            model_version=version,
+            inputs=[pb_utils.Tensor(network.input, pixels)],
+            requested_output_names=[network.output],
+            preferred_memory=memory,
+        )
+        response = call.exec()
+        if response.has_error():
+            raise _call_failed(network.model, version, response.error().message())
+        output: npt.NDArray[np.float32] = pb_utils.get_output_tensor_by_name(response, network.output).as_numpy()
+        return output
+
+    return run
+
+
+def _call_failed(model: str, version: int, text: str) -> SlipwayError:
+    """Triton reports a network that is not loaded with code INTERNAL, so its readiness is asked for."""
+    if pb_utils.is_model_ready(model_name=model, model_version=str(version)):
+        return NetworkFailed(f"the network {model} failed", observed=_one_line(text))
+    return ServerUnavailable(
+        f"the network {model} cannot be reached",
+        observed=_one_line(text),
+        expected=f"version {version} loaded and ready",
+        fix="try again; if it stays, load the network's version",
+    )
+
+
+def _one_line(text: str) -> str:
+    """A backend's message may carry a traceback after its first line."""
+    return text.strip().splitlines()[0][:300] if text.strip() else "no message"
