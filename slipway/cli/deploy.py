@@ -85,8 +85,5 @@ def _answer(model: str, image: Path, grpc: str) -> None:
 def _how_to_go_on(model: str, image: Path, http: str) -> None:
     shown = image.relative_to(Path.cwd()) if image.is_relative_to(Path.cwd()) else image
     print_line(f"Next:  .venv/bin/slipway predict {model} {shown}")
-    print_line(
-        f"       curl -s --data-binary @{shown} -H 'Inference-Header-Content-Length: 0' "
-        f"http://{http}/v2/models/{model}/infer"
-    )
-    print_line("       .venv/bin/slipway status | versions | rollback;  make down stops it")
+    print_line(f"       any KServe V2 client: http://{http} (HTTP and gRPC); `slipway status`, `slipway versions`")
+    print_line("       make down stops it")

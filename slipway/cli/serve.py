@@ -51,12 +51,14 @@ def status(as_json: AsJson = False) -> None:
 
 def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the newest lines.")] = 40,
-    component: Annotated[str | None, typer.Option(help="Only this one: supervisor, triton, envoy, access.")] = None,
+    component: Annotated[
+        str | None, typer.Option(help="Only this one: supervisor, triton, envoy, edge-access.")
+    ] = None,
 ) -> None:
     """The newest lines of the servers' structured logs, in the order of time."""
-    from serving import control
+    from serving.log_reader import newest
 
-    for line in control.log_lines(load_settings(), lines, component):
+    for line in newest(load_settings().state_dir / "logs", lines, component):
         print_line(line)
 
 
