@@ -14,6 +14,8 @@ app = typer.Typer(
     help="Trained computer-vision models into production: export, gates, versions, serving.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # plain help: importing rich would take half the time that `slipway --help` may take
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
