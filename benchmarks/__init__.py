@@ -1,0 +1,1 @@
+"""Load, ceilings and failures: how fast what is served is, and what clients see when servers die."""

@@ -196,7 +196,9 @@ def error_from(text: str, address: str = "the server") -> SlipwayError:
     if match is not None and match[1] in kinds:
         return kinds[match[1]](match[2].strip())
     lowered = text.lower()
-    if any(word in lowered for word in ("connect", "refused", "unreachable", "reset", "deadline", "timed out")):
+    if any(
+        word in lowered for word in ("connect", "refused", "unreachable", "reset", "goaway", "deadline", "timed out")
+    ):
         return ServerNotRunning(
             f"{address} does not answer", observed=text.splitlines()[0][:200], fix="`slipway serve`"
         )

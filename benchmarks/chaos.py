@@ -1,0 +1,222 @@
+"""What clients see when servers die: an instance, Triton and Envoy by kill -9, and a stop by SIGTERM, under load.
+
+The last event stops the server for good.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.crowd import Crowd, Sent, Target
+from benchmarks.processes import stubs
+from benchmarks.subject import Subject, find_subject
+from benchmarks.wire import Expected
+from serving import control
+from slipway.errors import BenchmarkFailed
+from slipway.repository import Repository
+from slipway.settings import Settings
+
+Progress = Callable[[str], None]
+
+COLUMNS = (
+    "event",
+    "requests",
+    "in_flight",
+    "failed_in_flight",
+    "failed_later",
+    "not_accepted",
+    "seconds_to_first_good_answer",
+    "seconds_to_all_good",
+)
+_POLL = 0.05
+
+
+@dataclass(frozen=True)
+class ChaosOptions:
+    """``clients``: closed-loop, half gRPC and half HTTP; ``calm``: seconds without a failure that count as well again;
+    ``limit``: seconds that a recovery may take; ``out``: results folder."""
+
+    model: str = "digits"
+    clients: int = 8
+    calm: float = 3.0
+    limit: float = 60.0
+    out: Path = Path("benchmarks/results")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One event. ``requests``: sent from ``calm`` seconds before it to the end of watching; ``in_flight``: sent before
+    it and not yet answered; ``failed_in_flight``: those of them that failed; ``failed_later``: sent after it, accepted
+    by a server and failed; ``not_accepted``: no connection could be made. Seconds are from the event to the first good
+    answer to a request sent after it, and to the end of the last request that failed (0 when none did; None for a stop
+    and where nothing recovered)."""
+
+    event: str
+    requests: int
+    in_flight: int
+    failed_in_flight: int
+    failed_later: int
+    not_accepted: int
+    seconds_to_first_good_answer: float | None
+    seconds_to_all_good: float | None
+    errors: dict[str, int] = field(default_factory=dict)
+
+    def cells(self) -> list[Any]:
+        """Values under COLUMNS."""
+        values = [getattr(self, name) for name in COLUMNS]
+        return ["" if value is None else f"{value:.2f}" if isinstance(value, float) else value for value in values]
+
+
+@dataclass(frozen=True)
+class ChaosReport:
+    """The outcomes in order; ``path``: the JSON file."""
+
+    model: str
+    version: int
+    outcomes: Sequence[Outcome]
+    path: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        events = [asdict(outcome) for outcome in self.outcomes]
+        return {"model": self.model, "version": self.version, "events": events}
+
+
+def run(settings: Settings, options: ChaosOptions, progress: Progress = lambda text: None) -> ChaosReport:
+    """Kills what serves, one after the other, and stops the server at the end.
+
+    Raises ModelNotFound and ServerNotRunning as the serving benchmark does, and BenchmarkFailed when requests fail
+    before anything was killed, or a process to kill is not there.
+    """
+    subject = find_subject(settings, options.model)
+    outcomes: list[Outcome] = []
+    with Crowd(_target(settings, subject), options.clients) as crowd:
+        for event, victims in _EVENTS:
+            _wait_calm(crowd, options)
+            progress(f"{event} ...")
+            outcomes.append(_strike(event, victims(settings, options.model), signal.SIGKILL, crowd, options))
+        _wait_calm(crowd, options)
+        progress("SIGTERM to the supervisor ...")
+        supervisor = control.status(settings).pid
+        outcomes.append(_strike("SIGTERM supervisor", [supervisor], signal.SIGTERM, crowd, options))
+    folder = settings.root / options.out
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"chaos-{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{options.model}.json"
+    report = ChaosReport(subject.model, subject.version, outcomes, path)
+    path.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def judge(event: str, struck: float, since: float, requests: Sequence[Sent], stop: bool) -> Outcome:
+    """Counts what an event at ``struck`` did to ``requests`` that were sent after ``since`` (monotonic seconds)."""
+    seen = [item for item in requests if item.sent >= since]
+    failed = [item for item in seen if not item.good and item.ended >= struck]
+    later = [item for item in seen if item.sent >= struck]
+    first = min((item.ended for item in later if item.good), default=None)
+    last_failure = max((item.ended for item in failed), default=struck)
+    recovered = not stop and any(item.good and item.sent >= last_failure for item in later)
+    return Outcome(
+        event=event,
+        requests=len(seen),
+        in_flight=sum(item.sent < struck <= item.ended for item in seen),
+        failed_in_flight=sum(item.sent < struck for item in failed),
+        failed_later=sum(item.sent >= struck and item.accepted for item in failed),
+        not_accepted=sum(item.sent >= struck and not item.accepted for item in failed),
+        seconds_to_first_good_answer=None if stop or first is None else first - struck,
+        seconds_to_all_good=last_failure - struck if recovered else None,
+        errors=dict(Counter(item.error for item in failed).most_common(10)),
+    )
+
+
+def _target(settings: Settings, subject: Subject) -> Target:
+    golden = Repository(settings.repository).version_dir(subject.model, subject.version) / "golden"
+    expected = json.loads((golden / "expected.json").read_text(encoding="utf-8"))
+    return Target(
+        http=subject.edge_http,
+        grpc=subject.edge_grpc,
+        model=subject.model,
+        version=subject.version,
+        image=(golden / "input.png").read_bytes(),
+        expected=Expected(expected["labels"][0], float(expected["scores"][0])),
+    )
+
+
+def _strike(event: str, pids: Sequence[int], number: signal.Signals, crowd: Crowd, options: ChaosOptions) -> Outcome:
+    stop = number == signal.SIGTERM
+    struck = time.monotonic()
+    for pid in pids:
+        os.kill(pid, number)
+    deadline = struck + options.limit
+    while time.monotonic() < deadline and not (_gone(pids[0]) if stop else _well_again(crowd, struck, options.calm)):
+        time.sleep(_POLL)
+    return judge(event, struck, struck - options.calm, crowd.requests(), stop)
+
+
+def _well_again(crowd: Crowd, struck: float, calm: float) -> bool:
+    """Whether requests sent after the event have all been good for ``calm`` seconds, and all sent before have ended."""
+    now = time.monotonic()
+    if any(sent < struck for sent in crowd.waiting()):
+        return False
+    recent = [item for item in crowd.requests() if item.ended > now - calm]
+    return now - struck > calm and bool(recent) and all(item.good and item.sent >= struck for item in recent)
+
+
+def _wait_calm(crowd: Crowd, options: ChaosOptions) -> None:
+    """Until all answers of the last ``calm`` seconds were good."""
+    begun = time.monotonic()
+    while not _well_again(crowd, begun, options.calm):
+        if time.monotonic() - begun > options.limit:
+            failed = [item.error for item in crowd.requests() if item.error]
+            raise BenchmarkFailed(
+                "requests fail although nothing was killed just now",
+                observed=failed[-1] if failed else "no answer at all",
+                expected=f"{options.calm:g} s of good answers",
+                fix="see `slipway status` and `slipway logs`",
+            )
+        time.sleep(_POLL)
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _instances(settings: Settings, model: str) -> list[int]:
+    triton = int(control.status(settings).triton["pid"])
+    found = [int(process.pid) for process in stubs(triton, model)]
+    if not found:
+        raise BenchmarkFailed(f"no process of an instance of {model} below Triton", observed=f"Triton is pid {triton}")
+    return found
+
+
+def _one_instance(settings: Settings, model: str) -> list[int]:
+    return _instances(settings, model)[:1]
+
+
+def _triton(settings: Settings, model: str) -> list[int]:
+    return [int(control.status(settings).triton["pid"])]
+
+
+def _envoy(settings: Settings, model: str) -> list[int]:
+    return [int(control.status(settings).envoy["pid"])]
+
+
+_EVENTS: tuple[tuple[str, Callable[[Settings, str], list[int]]], ...] = (
+    ("kill -9 one instance", _one_instance),
+    ("kill -9 all instances", _instances),
+    ("kill -9 Triton", _triton),
+    ("kill -9 Envoy", _envoy),
+)

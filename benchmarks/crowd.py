@@ -1,0 +1,184 @@
+"""Closed-loop clients as threads, half over gRPC and half over HTTP, that remember every request they sent.
+
+For what happens to requests when servers die; for throughput see the Locust users.
+"""
+
+from __future__ import annotations
+
+import http.client
+import select
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import grpc
+
+from benchmarks.wire import (
+    GRPC_METHOD,
+    JSON_LENGTH,
+    AnswerWrong,
+    Expected,
+    Reply,
+    check,
+    grpc_request,
+    http_path,
+    http_request,
+    read_grpc,
+    read_http,
+)
+
+#: Seconds between a failure and the next request, so that a dead port is not hammered.
+_PAUSE = 0.02
+_NO_CONNECTION = ("failed to connect", "Connection refused")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One request. ``sent``, ``ended``: time.monotonic seconds; ``error``: empty when it was answered rightly;
+    ``accepted``: False when no connection could be made, so that no server ever had it."""
+
+    protocol: str
+    sent: float
+    ended: float
+    error: str = ""
+    accepted: bool = True
+
+    @property
+    def good(self) -> bool:
+        """Answered, and rightly."""
+        return not self.error
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the crowd asks: one image whose answer is known. Addresses are host:port; ``timeout``: seconds."""
+
+    http: str
+    grpc: str
+    model: str
+    version: int
+    image: bytes
+    expected: Expected
+    timeout: float = 30.0
+
+
+class _NotAccepted(Exception):
+    """No connection could be made."""
+
+
+class _Failed(Exception):
+    """The request was sent and got no right answer."""
+
+
+Ask = Callable[[], Reply]
+
+
+class Crowd:
+    """``clients`` threads, started and stopped as a context manager."""
+
+    def __init__(self, target: Target, clients: int) -> None:
+        self._target = target
+        self._stop = threading.Event()
+        self._requests: list[Sent] = []
+        self._waiting: dict[int, float] = {}
+        names = ["grpc", "http"]
+        self._threads = [
+            threading.Thread(target=self._run, args=(index, names[index % 2]), daemon=True) for index in range(clients)
+        ]
+
+    def __enter__(self) -> Crowd:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(self._target.timeout + 5)
+
+    def requests(self) -> Sequence[Sent]:
+        """Those that have ended, in the order of their ends."""
+        return list(self._requests)
+
+    def waiting(self) -> list[float]:
+        """When each request was sent that has not ended yet."""
+        return list(self._waiting.values())
+
+    def _run(self, index: int, protocol: str) -> None:
+        ask, close = (_grpc_client if protocol == "grpc" else _http_client)(self._target)
+        while not self._stop.is_set():
+            begun = self._waiting[index] = time.monotonic()
+            error, accepted = self._outcome(ask)
+            self._requests.append(Sent(protocol, begun, time.monotonic(), error, accepted))
+            del self._waiting[index]
+            if error:
+                self._stop.wait(_PAUSE)
+        close()
+
+    def _outcome(self, ask: Ask) -> tuple[str, bool]:
+        try:
+            check(ask(), self._target.version, [self._target.expected])
+        except _NotAccepted as problem:
+            return str(problem), False
+        except (_Failed, AnswerWrong) as problem:
+            return str(problem), True
+        return "", True
+
+
+def _grpc_client(target: Target) -> tuple[Ask, Callable[[], None]]:
+    # A dead server must be tried again at once: gRPC's own back-off would be what is measured.
+    options = [
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.initial_reconnect_backoff_ms", 50),
+        ("grpc.min_reconnect_backoff_ms", 50),
+        ("grpc.max_reconnect_backoff_ms", 100),
+    ]
+    channel = grpc.insecure_channel(target.grpc, options=options)
+    call, request = channel.unary_unary(GRPC_METHOD), grpc_request(target.model, None, [target.image])
+
+    def ask() -> Reply:
+        try:
+            return read_grpc(call(request, timeout=target.timeout))
+        except grpc.RpcError as problem:
+            text = f"{problem.code().name} {problem.details()}"[:300]
+            refused = any(words in text for words in _NO_CONNECTION) and problem.code() is grpc.StatusCode.UNAVAILABLE
+            raise (_NotAccepted if refused else _Failed)(text) from problem
+
+    return ask, channel.close
+
+
+def _http_client(target: Target) -> tuple[Ask, Callable[[], None]]:
+    connection = http.client.HTTPConnection(target.http, timeout=target.timeout)
+    path = http_path(target.model, None)
+    body, headers = http_request([target.image])
+
+    def ask() -> Reply:
+        _connect(connection)
+        try:
+            connection.request("POST", path, body, headers)
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as problem:
+            connection.close()
+            raise _Failed(f"{type(problem).__name__} {problem}"[:300]) from problem
+        if response.status != 200:
+            raise _Failed(f"{response.status} {content[:250].decode(errors='replace')}")
+        return read_http(content, response.headers.get(JSON_LENGTH))
+
+    return ask, connection.close
+
+
+def _connect(connection: http.client.HTTPConnection) -> None:
+    """A connection to send on: a kept one that the server has closed meanwhile is replaced, as every pool does."""
+    if connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
+        connection.close()
+    if connection.sock is None:
+        try:
+            connection.connect()
+        except OSError as problem:
+            connection.close()
+            raise _NotAccepted(f"{type(problem).__name__} {problem}") from problem

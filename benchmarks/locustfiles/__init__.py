@@ -1,0 +1,1 @@
+"""Locust files, each run by path in a process of its own."""

@@ -1,0 +1,134 @@
+"""The serving benchmark: the served model over gRPC and HTTP against its own pipeline without a server, in turns."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+from benchmarks import machine
+from benchmarks.images import write_images
+from benchmarks.load import LoadPlan, LoadRecord, run_locust
+from benchmarks.measures import Round
+from benchmarks.options import Options
+from benchmarks.raw import RawPool
+from benchmarks.report import Report
+from benchmarks.subject import Subject, find_subject
+from serving.triton.model_config import usable_cores
+from slipway.errors import BenchmarkFailed
+from slipway.settings import Settings
+
+Progress = Callable[[str], None]
+
+
+def run(settings: Settings, options: Options, progress: Progress = lambda text: None) -> Report:
+    """Measures what this machine serves and writes the results into a new folder below ``options.out``.
+
+    Raises ModelNotFound and ServerNotRunning with the command to run, and BenchmarkFailed when the load cannot run,
+    or when requests failed: then the results are written first.
+    """
+    subject = find_subject(settings, options.model)
+    python = settings.triton_env / "bin" / "python"
+    described = machine.describe(python)
+    with tempfile.TemporaryDirectory(prefix="slipway-bench-") as work:
+        rounds, points = _measure(subject, options, python, Path(work), progress)
+    report = Report(subject, options, rounds, points, described, datetime.now(timezone.utc))
+    folder = report.write(settings.root / options.out)
+    progress(f"written to {os.path.relpath(folder)}")
+    _refuse_failures(report)
+    return report
+
+
+def _measure(
+    subject: Subject, options: Options, python: Path, work: Path, progress: Progress
+) -> tuple[list[Round], dict[str, list[tuple[float, float]]]]:
+    images = work / "images"
+    images.mkdir()
+    write_images(options.images, images)
+    rounds: list[Round] = []
+    points: dict[str, list[tuple[float, float]]] = {}
+    progress(f"the pipeline of {subject.model} version {subject.version} in {usable_cores()} processes")
+    with RawPool(python, subject.contract, subject.network, images, options.batch, usable_cores()) as pool:
+        for number in range(1, options.rounds + 1):
+            for arm in options.arms:
+                if arm == "raw":
+                    done = _raw_round(pool, options, number)
+                else:
+                    plan = _plan(subject, options, arm, images, pool)
+                    record = run_locust(plan, work / "locust")
+                    done = _round(record, options, arm, number)
+                    points.setdefault(arm, []).extend(_points(record, options, number))
+                rounds.append(done)
+                progress(f"round {number} {arm}: {done.images_per_second:.1f} images/s, {done.failures} failed")
+    return rounds, points
+
+
+def _plan(subject: Subject, options: Options, arm: str, images: Path, pool: RawPool) -> LoadPlan:
+    direct = arm == "triton-grpc"
+    addresses = {"http": subject.edge_http, "grpc": subject.edge_grpc, "triton-grpc": subject.triton_grpc}
+    return LoadPlan(
+        protocol="http" if arm == "http" else "grpc",
+        address=addresses[arm],
+        model=subject.model,
+        # the edge chooses the version, as for most clients; Triton itself would take its highest
+        asked_version=subject.version if direct else None,
+        version=subject.version,
+        images=images,
+        expected=pool.expected,
+        batch=options.batch,
+        users=options.concurrency,
+        seconds=options.round_seconds,
+        pids=subject.pids,
+    )
+
+
+def _raw_round(pool: RawPool, options: Options, number: int) -> Round:
+    result = pool.measure(options.round_seconds)
+    return Round(
+        arm="raw",
+        number=number,
+        seconds=options.round_seconds,
+        requests=len(result.latencies),
+        images=result.images,
+        images_per_second=result.images_per_second,
+        latencies=result.latencies,
+        cpu_seconds={"raw": result.cpu_seconds},
+    )
+
+
+def _round(record: LoadRecord, options: Options, arm: str, number: int) -> Round:
+    good = [milliseconds for _, milliseconds, error in record.requests if not error]
+    return Round(
+        arm=arm,
+        number=number,
+        seconds=record.seconds,
+        requests=len(record.requests),
+        images=len(good) * options.batch,
+        images_per_second=len(good) * options.batch / record.seconds,
+        latencies=good,
+        cpu_seconds=record.cpu_seconds,
+        errors=Counter(error for _, _, error in record.requests if error),
+    )
+
+
+def _points(record: LoadRecord, options: Options, number: int) -> list[tuple[float, float]]:
+    """(second of the arm's measured time, milliseconds) of good requests."""
+    begun = (number - 1) * options.round_seconds
+    return [(begun + at, milliseconds) for at, milliseconds, error in record.requests if not error]
+
+
+def _refuse_failures(report: Report) -> None:
+    failed = [arm for arm in report.arms if arm.failures or not arm.images]
+    if not failed:
+        return
+    arm = failed[0]
+    text = max(arm.errors, key=lambda error: arm.errors[error]) if arm.errors else "no request ended"
+    raise BenchmarkFailed(
+        f"{arm.failures} of {arm.requests} requests over {arm.name} failed",
+        observed=text,
+        expected=f"the answers of {report.subject.model} version {report.subject.version} without a server",
+        fix=f"see {os.path.relpath(report.folder / 'report.html')} and `slipway logs`",
+    )

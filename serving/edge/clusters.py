@@ -1,0 +1,79 @@
+"""Where the edge sends requests: Triton's HTTP and gRPC ports on loopback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.edge import scripts
+from serving.edge.listeners import BUFFER_SLACK, DISCARD_LISTENER, http2_options, lua_filter
+from serving.edge.process import EdgeConfig
+from serving.edge.routes import DISCARD_CLUSTER, GRPC_CLUSTER, HTTP_CLUSTER
+
+Json = dict[str, Any]
+
+#: Requests that may be under way, waiting or being retried at once; beyond it the answer is SERVER_UNAVAILABLE.
+MAX_REQUESTS = 4096
+
+_TYPE = "type.googleapis.com/envoy.extensions"
+_PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def _circuit_breakers() -> Json:
+    limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    return {"thresholds": [{"priority": "DEFAULT", **dict.fromkeys(limits, MAX_REQUESTS)}]}
+
+
+def _upstream_filters() -> list[Json]:
+    codec = {
+        "name": "envoy.filters.http.upstream_codec",
+        "typed_config": {"@type": f"{_TYPE}.filters.http.upstream_codec.v3.UpstreamCodec"},
+    }
+    return [lua_filter(scripts.UPSTREAM), codec]
+
+
+def _cluster(config: EdgeConfig, name: str, port: int, protocol: Json) -> Json:
+    options = {
+        "@type": f"{_TYPE}.upstreams.http.v3.HttpProtocolOptions",
+        # Triton 2.51 waits for idle HTTP connections when it shuts down: do not keep them long.
+        "common_http_protocol_options": {"idle_timeout": "5s"},
+        "explicit_http_config": protocol,
+        "http_filters": _upstream_filters(),
+    }
+    endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "per_connection_buffer_limit_bytes": config.max_request_bytes + BUFFER_SLACK,
+        "circuit_breakers": _circuit_breakers(),
+        # Never send to a host that is known to be down, even when all are.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "typed_extension_protocol_options": {_PROTOCOL: options},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
+    }
+
+
+def _discard_cluster() -> Json:
+    endpoint = {"address": {"envoy_internal_address": {"server_listener_name": DISCARD_LISTENER}}}
+    # HTTP/2, because emptying the first piece in Lua sets content-length: 0, which ends an HTTP/1 request at once.
+    options = {
+        "@type": f"{_TYPE}.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    return {
+        "name": DISCARD_CLUSTER,
+        "type": "STATIC",
+        "circuit_breakers": _circuit_breakers(),
+        "typed_extension_protocol_options": {_PROTOCOL: options},
+        "load_assignment": {"cluster_name": DISCARD_CLUSTER, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
+    }
+
+
+def clusters(config: EdgeConfig) -> list[Json]:
+    """Triton's HTTP/1.1 cluster, its gRPC (HTTP/2) cluster, and the listener that takes refused bodies."""
+    h2 = {"http2_protocol_options": http2_options(config)}
+    return [
+        _cluster(config, HTTP_CLUSTER, config.triton_http_port, {"http_protocol_options": {}}),
+        _cluster(config, GRPC_CLUSTER, config.triton_grpc_port, h2),
+        _discard_cluster(),
+    ]

@@ -1,0 +1,169 @@
+"""The edge's two listeners: V2 HTTP and gRPC on the first, gRPC (and HTTP) on the second; limits, log and filters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.edge import scripts
+from serving.edge.local_replies import local_reply_config
+from serving.edge.process import EdgeConfig
+from serving.edge.routes import ROUTE_TABLE
+
+Json = dict[str, Any]
+
+#: Room for the gRPC frame and the version that is added to a message of exactly the largest size; bytes.
+BUFFER_SLACK = 65536
+MAX_HEADERS = 64
+MAX_HEADERS_KIB = 32
+MAX_STREAMS = 256
+
+DISCARD_LISTENER = "discard"
+_REFUSE = {"match": {"prefix": "/"}, "direct_response": {"status": 400}}
+
+_TYPE = "type.googleapis.com/envoy.extensions"
+
+
+def lua_filter(names: tuple[str, ...]) -> Json:
+    """An HTTP filter that runs the Lua program made of ``names``."""
+    return {
+        "name": "envoy.filters.http.lua",
+        "typed_config": {
+            "@type": f"{_TYPE}.filters.http.lua.v3.Lua",
+            "default_source_code": {"inline_string": scripts.program(names)},
+            # The route was chosen by the client's path; the rewritten one must not choose again.
+            "clear_route_cache": False,
+        },
+    }
+
+
+def _router() -> Json:
+    return {
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": f"{_TYPE}.filters.http.router.v3.Router", "suppress_envoy_headers": True},
+    }
+
+
+def http2_options(config: EdgeConfig) -> Json:
+    """Windows that take a whole request: the stream window also bounds what a filter may buffer of an h2 request."""
+    window = config.max_request_bytes + BUFFER_SLACK
+    return {
+        "max_concurrent_streams": MAX_STREAMS,
+        "initial_stream_window_size": max(65535, window),
+        "initial_connection_window_size": max(65535, window),
+    }
+
+
+def _access_log(config: EdgeConfig) -> Json:
+    noted = "%DYNAMIC_METADATA(slipway:request:{})%"
+    return {
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": f"{_TYPE}.access_loggers.file.v3.FileAccessLog",
+            "path": str(config.access_log_path),
+            "log_format": {
+                "json_format": {
+                    "time": "%START_TIME%",
+                    "request_id": "%REQ(X-REQUEST-ID)%",
+                    "method": "%REQ(:METHOD)%",
+                    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH):512%",
+                    "protocol": "%PROTOCOL%",
+                    "model": noted.format("model"),
+                    "version": noted.format("version"),
+                    "status": "%RESPONSE_CODE%",
+                    "grpc_status": "%GRPC_STATUS_NUMBER%",
+                    "code": "%RESP(X-SLIPWAY-ERROR)%",
+                    "duration_ms": "%DURATION%",
+                    "bytes_received": "%BYTES_RECEIVED%",
+                    "bytes_sent": "%BYTES_SENT%",
+                    "upstream": "%UPSTREAM_HOST%",
+                    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+                    "flags": "%RESPONSE_FLAGS%",
+                    "details": "%RESPONSE_CODE_DETAILS%",
+                    "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+                }
+            },
+        },
+    }
+
+
+def _routes_from_file(config: EdgeConfig) -> Json:
+    path = config.routes_path
+    source = {"path": str(path), "watched_directory": {"path": str(path.parent)}}
+    return {
+        "route_config_name": ROUTE_TABLE,
+        "config_source": {"path_config_source": source, "resource_api_version": "V3"},
+    }
+
+
+def _limits(config: EdgeConfig) -> Json:
+    return {
+        "common_http_protocol_options": {
+            "idle_timeout": "300s",
+            "max_headers_count": MAX_HEADERS,
+            "headers_with_underscores_action": "ALLOW",
+        },
+        "max_request_headers_kb": MAX_HEADERS_KIB,
+        "request_headers_timeout": f"{config.headers_timeout}s",
+        "request_timeout": f"{config.body_timeout}s",
+        "stream_idle_timeout": f"{config.request_timeout}s",
+        "delayed_close_timeout": "1s",
+        "http2_protocol_options": http2_options(config),
+    }
+
+
+def _trust() -> Json:
+    """What a client's headers and paths may not do: reach hidden endpoints, steer Envoy, learn what runs behind."""
+    return {
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "use_remote_address": True,
+        "skip_xff_append": True,
+        "internal_address_config": {"cidr_ranges": [], "unix_sockets": False},
+        "server_name": "slipway",
+        "generate_request_id": True,
+        "preserve_external_request_id": True,
+        "always_set_request_id_in_response": True,
+    }
+
+
+def connection_manager(config: EdgeConfig) -> Json:
+    """The HTTP connection manager that both listeners share."""
+    return {
+        "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "edge",
+        "codec_type": "AUTO",
+        "rds": _routes_from_file(config),
+        "http_filters": [lua_filter(scripts.DOWNSTREAM), _router()],
+        "access_log": [_access_log(config)],
+        "local_reply_config": local_reply_config(),
+        **_limits(config),
+        **_trust(),
+    }
+
+
+def discard_listener() -> Json:
+    """Inside Envoy, reached through the discard cluster: answers refused requests when their body has ended."""
+    manager = {
+        "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "discard",
+        "http_filters": [lua_filter(scripts.DISCARD), _router()],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [_REFUSE]}]},
+    }
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    return {"name": DISCARD_LISTENER, "internal_listener": {}, "filter_chains": [chain]}
+
+
+def listener(config: EdgeConfig, name: str, port: int) -> Json:
+    """One listener of the edge on ``config.host``:``port``, HTTP/1.1 and HTTP/2 without TLS."""
+    chain = {
+        "filters": [
+            {"name": "envoy.filters.network.http_connection_manager", "typed_config": connection_manager(config)}
+        ]
+    }
+    return {
+        "name": name,
+        "address": {"socket_address": {"address": config.host, "port_value": port}},
+        "per_connection_buffer_limit_bytes": config.max_request_bytes + BUFFER_SLACK,
+        "filter_chains": [chain],
+    }

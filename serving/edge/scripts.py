@@ -1,0 +1,29 @@
+"""Assembles the Lua programs of the edge from the files in ``serving/edge/lua``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+LUA_DIR = Path(__file__).parent / "lua"
+
+#: Each file declares one local table (or the Envoy entry points) and may use those before it.
+DOWNSTREAM = (
+    "errors",
+    "json",
+    "tensors",
+    "infer_json",
+    "protobuf",
+    "infer_proto",
+    "endpoints",
+    "versions",
+    "faults",
+    "request",
+    "response",
+)
+UPSTREAM = ("faults", "retries")
+DISCARD = ("discard",)
+
+
+def program(names: tuple[str, ...]) -> str:
+    """One Lua program: the named files in that order."""
+    return "\n".join((LUA_DIR / f"{name}.lua").read_text(encoding="utf-8") for name in names)

@@ -1,0 +1,115 @@
+"""What is being served now: ``<state_dir>/state.json``, written by the supervisor and read by everybody else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from serving import process_id
+from slipway.files import write_atomically
+
+FILE_NAME = "state.json"
+PHASES = ("starting", "ready", "degraded", "draining")
+VERSION_STATES = ("ready", "loading", "failed", "unloaded")
+
+
+@dataclass(frozen=True)
+class VersionState:
+    """One published version: ``state`` is one of VERSION_STATES, ``reason`` says why it failed."""
+
+    version: int
+    state: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """One public model: ``routed`` answers requests without a version, ``pointer`` is the one that should."""
+
+    name: str
+    routed: int | None
+    pointer: int
+    placement: str
+    versions: tuple[VersionState, ...]
+    networks: dict[str, list[int]] = field(default_factory=dict)
+
+    def version(self, number: int) -> VersionState | None:
+        """The state of one version, or None when the supervisor has not seen it."""
+        return next((item for item in self.versions if item.version == number), None)
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """A process by pid and by its start (clock ticks since boot), so that a re-used pid is not mistaken for it."""
+
+    pid: int
+    ticks: int | None
+
+    @property
+    def alive(self) -> bool:
+        """Whether that very process runs."""
+        return process_id.alive(self.pid, self.ticks)
+
+
+@dataclass(frozen=True)
+class State:
+    """The whole of state.json. ``settled``: every version has been tried at least once since the start."""
+
+    process: ProcessState
+    phase: str
+    repository: str
+    edge: dict[str, str]
+    triton: dict[str, Any]
+    envoy: dict[str, Any]
+    models: tuple[ModelState, ...] = ()
+    restarts: dict[str, int] = field(default_factory=dict)
+    settled: bool = False
+    updated: str = ""
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's pid."""
+        return self.process.pid
+
+    def model(self, name: str) -> ModelState | None:
+        """The state of one public model, or None."""
+        return next((item for item in self.models if item.name == name), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values for people and scripts: everything but the key of Triton's restricted APIs."""
+        values = asdict(self)
+        process = values.pop("process")
+        values["triton"].pop("admin_key", None)
+        return {"pid": process["pid"], **values}
+
+    def write(self, folder: Path) -> None:
+        """Replaces ``<folder>/state.json``; readable by its owner only, because it holds the key."""
+        values = asdict(self) | {"updated": datetime.now(timezone.utc).isoformat(timespec="milliseconds")}
+        process = values.pop("process")
+        text = json.dumps({"pid": process["pid"], "ticks": process["ticks"], **values}, indent=1)
+        write_atomically(folder / FILE_NAME, text, mode=0o600)
+
+
+def read_state(folder: Path) -> State | None:
+    """The state that a supervisor wrote, alive or not; None when there is none or it cannot be understood."""
+    try:
+        values = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        process = ProcessState(values.pop("pid"), values.pop("ticks"))
+        models = tuple(_model(item) for item in values.pop("models"))
+        return State(process=process, models=models, **values)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _model(values: dict[str, Any]) -> ModelState:
+    versions = tuple(VersionState(**item) for item in values.pop("versions"))
+    return ModelState(versions=versions, **values)
+
+
+def running_state(folder: Path) -> State | None:
+    """The state of a supervisor that runs now, or None."""
+    state = read_state(folder)
+    return state if state is not None and state.process.alive else None

@@ -1,0 +1,191 @@
+"""What is known of every public model's versions, and which version answers requests without one.
+
+Written by the thread that loads, read by the thread that watches: every method takes the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from serving.state import ModelState, VersionState
+from serving.supervisor.desired import DesiredModel
+
+
+@dataclass
+class _Record:
+    desired: DesiredModel
+    states: dict[int, VersionState] = field(default_factory=dict)
+    networks: dict[str, list[int]] = field(default_factory=dict)
+    routed: int | None = None
+    answered: set[int] = field(default_factory=set)
+
+
+class Board:
+    """``changes`` grows with every change; compare it to know whether state and routes must be written again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._records: dict[str, _Record] = {}
+        self._problems: dict[str, str] = {}
+        self.changes = 0
+
+    def observe(self, desired: DesiredModel) -> None:
+        """A model as the repository wants it now. A pointer that moved gives a failed version another chance."""
+        with self._lock:
+            record = self._records.get(desired.model)
+            if record is None:
+                record = self._records[desired.model] = _Record(desired)
+            elif record.desired.pointer != desired.pointer:
+                self._forgive(record, desired.pointer)
+            record.desired = desired
+            for version in list(record.states):
+                gone = version not in desired.published
+                if gone or (version not in desired.active and not self._failed(record, version)):
+                    del record.states[version]
+            self._touch(record)
+
+    def forgive(self, model: str, version: int) -> None:
+        """A failed version is tried again."""
+        with self._lock:
+            if model in self._records:
+                self._forgive(self._records[model], version)
+
+    def forget(self, model: str) -> None:
+        """A public model that is not in the repository any more."""
+        with self._lock:
+            self._problems.pop(model, None)
+            if self._records.pop(model, None) is not None:
+                self.changes += 1
+
+    def problem(self, model: str, reason: str | None) -> None:
+        """A model whose files cannot be understood at all; None when they can again."""
+        with self._lock:
+            if self._problems.get(model) != reason:
+                self.changes += 1
+            self._problems.pop(model, None)
+            if reason is not None:
+                self._problems[model] = reason
+
+    def mark(self, model: str, version: int, state: str, reason: str | None = None) -> None:
+        """The state of one version: loading, ready or failed."""
+        with self._lock:
+            record = self._records.get(model)
+            if record is not None:
+                record.states[version] = VersionState(version, state, reason)
+                if state == "ready":
+                    record.answered.add(version)
+                self._touch(record)
+
+    def mark_network(self, model: str, network: str, versions: tuple[int, ...]) -> None:
+        """Versions of a network that answered their golden image."""
+        with self._lock:
+            record = self._records.get(model)
+            if record is not None:
+                record.networks[network] = sorted(versions)
+                self._touch(record)
+
+    def all_loading(self) -> None:
+        """Triton is gone: nothing is ready. A version that failed is tried again only if it answered before."""
+        with self._lock:
+            for record in self._records.values():
+                lost = {v: VersionState(v, "loading") for v in record.desired.active}
+                hopeless = {v: s for v, s in record.states.items() if s.state == "failed" and v not in record.answered}
+                record.states = lost | hopeless
+                record.networks.clear()
+                self._touch(record)
+
+    def answered(self, model: str, version: int) -> bool:
+        """Whether the version has ever been ready since the supervisor started."""
+        with self._lock:
+            return model in self._records and version in self._records[model].answered
+
+    def failed(self, model: str) -> set[int]:
+        """Versions that are not tried again."""
+        with self._lock:
+            record = self._records.get(model)
+            return {v for v in record.states if self._failed(record, v)} if record is not None else set()
+
+    def models(self) -> list[str]:
+        """Names of the public models, sorted."""
+        with self._lock:
+            return sorted(self._records)
+
+    def ready_versions(self, model: str) -> tuple[int, ...]:
+        """Versions whose golden prediction was right."""
+        with self._lock:
+            record = self._records.get(model)
+            return tuple(v for v, item in record.states.items() if item.state == "ready") if record else ()
+
+    def states(self) -> tuple[ModelState, ...]:
+        """Every model as it goes into the state file."""
+        with self._lock:
+            return tuple(self._state(name, record) for name, record in sorted(self._records.items()))
+
+    def all_routed(self) -> bool:
+        """Whether every public model has a version that answers."""
+        with self._lock:
+            readable = self._problems.keys() <= self._records.keys()
+            return readable and all(self._answers(record) for record in self._records.values())
+
+    def as_wanted(self) -> bool:
+        """Whether every pointer's version is the one that answers, and no active version failed."""
+        with self._lock:
+            return not self._problems and all(
+                self._answers(record)
+                and record.routed == record.desired.pointer
+                and not any(self._failed(record, version) for version in record.desired.active)
+                for record in self._records.values()
+            )
+
+    def default_versions(self) -> dict[str, int]:
+        """Model or network -> the version of requests without one. While everything reloads, the last known."""
+        with self._lock:
+            routes = {}
+            for name, record in self._records.items():
+                if record.routed is not None:
+                    routes[name] = record.routed
+                    having = [name for name, found in record.desired.networks.items() if record.routed in found]
+                    routes |= dict.fromkeys(having, record.routed)
+            return routes
+
+    def _touch(self, record: _Record) -> None:
+        self.changes += 1
+        ready = [v for v, item in record.states.items() if item.state == "ready" and v in record.desired.active]
+        if record.desired.pointer in ready:
+            record.routed = record.desired.pointer
+        elif record.routed not in ready and ready:
+            # the pointer's version is not usable: the most wanted of the others, in the order of `active`
+            record.routed = next(version for version in record.desired.active if version in ready)
+        elif record.routed is not None and (
+            self._failed(record, record.routed) or record.routed not in record.desired.published
+        ):
+            record.routed = None
+
+    def _answers(self, record: _Record) -> bool:
+        state = record.states.get(record.routed) if record.routed is not None else None
+        return state is not None and state.state == "ready"
+
+    def _forgive(self, record: _Record, version: int) -> None:
+        if self._failed(record, version):
+            del record.states[version]
+            self.changes += 1
+
+    @staticmethod
+    def _failed(record: _Record, version: int) -> bool:
+        state = record.states.get(version)
+        return state is not None and state.state == "failed"
+
+    def _state(self, name: str, record: _Record) -> ModelState:
+        desired = record.desired
+        unseen = {v: VersionState(v, "loading" if v in desired.active else "unloaded") for v in desired.published}
+        kept = {v: s for v, s in record.states.items() if v in desired.active or s.state == "failed"}
+        versions = unseen | kept
+        return ModelState(
+            name=name,
+            routed=record.routed if self._answers(record) else None,
+            pointer=desired.pointer,
+            placement=desired.placement,
+            versions=tuple(versions[v] for v in sorted(versions)),
+            networks={network: list(found) for network, found in sorted(record.networks.items())},
+        )

@@ -1,0 +1,65 @@
+"""What should be loaded: read from the repository, which is the only place where that is decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving.triton import model_config
+from slipway.repository import Repository
+
+
+@dataclass(frozen=True)
+class DesiredModel:
+    """One public model as it should be served.
+
+    ``active``: versions to load, the most wanted first: the pointer's, then the one before it, then the newest.
+    ``networks``: Triton model name -> the active versions that have it. ``called``: version -> the network it calls
+    by BLS, empty when the public model opens the network itself.
+    """
+
+    model: str
+    pointer: int
+    published: tuple[int, ...]
+    active: tuple[int, ...]
+    placement: str
+    networks: dict[str, tuple[int, ...]]
+    called: dict[int, str]
+
+
+def read_desired(repository: Repository, model: str, load_previous: bool = True) -> DesiredModel:
+    """Raises what the repository raises for a damaged model; other models are not touched by that."""
+    config = model_config.read_config(config_path(repository.path, model))
+    published = tuple(repository.versions(model))
+    pointer = repository.pointer(model)
+    stable = pointer.stable if pointer is not None else published[-1]
+    previous = pointer.previous if pointer is not None and load_previous else None
+    wanted = dict.fromkeys([stable, previous, published[-1]])
+    active = tuple(version for version in wanted if version in published)
+    placement = model_config.placement(config)
+    own = {version: repository.contract(model, version).network.model for version in active}
+    called = own if placement == "separate" else {}
+    names = set(called.values()) | _direct(config, set(own.values()))
+    present = {version: set(repository.manifest(model, version).networks) for version in active}
+    networks = {name: tuple(version for version in active if name in present[version]) for name in sorted(names)}
+    return DesiredModel(
+        model=model,
+        pointer=stable,
+        published=published,
+        active=active,
+        placement=placement,
+        networks={name: versions for name, versions in networks.items() if versions},
+        called=called,
+    )
+
+
+def _direct(config: Any, own: set[str]) -> set[str]:
+    """Networks that clients may call: parameter ``networks`` of config.pbtxt (names, by comma); else the one served."""
+    listed = model_config.parameter(config, "networks")
+    return own if listed is None else {name.strip() for name in listed.split(",") if name.strip()}
+
+
+def config_path(repository: Path, model: str) -> Path:
+    """The config.pbtxt of a Triton model, public or network."""
+    return repository / model / "config.pbtxt"

@@ -1,0 +1,89 @@
+"""A child process of the supervisor: it dies with it, its output goes to a log, and it is stopped in bounded time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from serving import process_id
+from serving.state import ProcessState
+
+_EXEC_CHILD = Path(__file__).with_name("exec_child.py")
+_TAIL_LINES = 40
+
+
+class ManagedProcess:
+    """Start it from the main thread only: the kernel's parent-death signal follows the thread that forked."""
+
+    def __init__(
+        self, name: str, argv: list[str], environment: dict[str, str], on_line: Callable[[str], None], folder: Path
+    ) -> None:
+        command = [sys.executable, "-I", "-S", str(_EXEC_CHILD), str(os.getpid()), *argv]
+        self.name = name
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._on_line = on_line
+        # A session of its own: Ctrl-C in a terminal reaches the supervisor alone, which then stops in order.
+        self._popen = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.ticks = process_id.start_ticks(self._popen.pid)
+        self._reader = threading.Thread(target=self._read, name=f"{name}-log", daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The process id; the command's own, because the helper in between becomes it."""
+        return self._popen.pid
+
+    @property
+    def state(self) -> ProcessState:
+        """Pid and start, as they are written into the state file."""
+        return ProcessState(self.pid, self.ticks)
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; negative for a signal."""
+        return self._popen.poll()
+
+    def tail(self, lines: int = 5) -> str:
+        """The last lines of its output, for an error message."""
+        return " | ".join(list(self._tail)[-lines:])
+
+    def stop(self, grace: float) -> int:
+        """SIGTERM, then SIGKILL after ``grace`` seconds; returns the return code."""
+        if self.returncode is None:
+            self._popen.terminate()
+        try:
+            code = self._popen.wait(grace)
+        except subprocess.TimeoutExpired:
+            return self.kill()
+        self._reader.join(timeout=1)
+        return code
+
+    def kill(self) -> int:
+        """SIGKILL, and reaps it."""
+        self._popen.kill()
+        code = self._popen.wait()
+        self._reader.join(timeout=1)
+        return code
+
+    def _read(self) -> None:
+        stream = self._popen.stdout
+        if stream is None:
+            return
+        for raw in stream:
+            line = raw.decode("utf-8", "replace").rstrip()
+            if line:
+                self._tail.append(line)
+                self._on_line(line)

@@ -1,0 +1,1 @@
+"""The embedded Triton: found in its own environment, assembled, started, and spoken to over gRPC."""

@@ -1,0 +1,1 @@
+"""The ``pytorch`` (``pytorch_libtorch``) backend of the embedded Triton."""

@@ -1,0 +1,104 @@
+"""State file, process identity, ports, shared memory, logs."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from serving import control, ports, process_id
+from serving.json_log import open_log
+from serving.state import ModelState, ProcessState, State, VersionState, read_state, running_state
+from serving.triton import shared_memory
+from slipway.errors import PortUnavailable, ServerNotRunning
+from slipway.settings import Settings
+
+
+def state(pid: int, ticks: int | None) -> State:
+    model = ModelState("digits", 1, 2, "fused", (VersionState(1, "ready"), VersionState(2, "failed", "why")))
+    return State(
+        process=ProcessState(pid, ticks),
+        phase="ready",
+        repository="/repository",
+        edge={"http": "127.0.0.1:8000", "grpc": "127.0.0.1:8001"},
+        triton={"grpc": "127.0.0.1:9", "admin_key": "secret"},
+        envoy={},
+        models=(model,),
+        settled=True,
+    )
+
+
+def test_state_is_private_and_survives_the_file(tmp_path: Path) -> None:
+    own = state(os.getpid(), process_id.start_ticks(os.getpid()))
+    own.write(tmp_path)
+    assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
+    found = running_state(tmp_path)
+    assert found is not None and found.models == own.models and found.triton == own.triton
+    values = found.to_dict()
+    assert values["pid"] == os.getpid() and "secret" not in json.dumps(values)
+    assert values["models"][0]["versions"][1]["reason"] == "why"
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"pid": 1', "[]"])
+def test_a_state_that_cannot_be_understood_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "state.json").write_text(text)
+    assert read_state(tmp_path) is None
+
+
+def test_a_used_again_pid_is_not_the_supervisor(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path, state_dir=tmp_path)
+    state(os.getpid(), 1).write(tmp_path)
+    assert read_state(tmp_path) is not None and running_state(tmp_path) is None
+    with pytest.raises(ServerNotRunning):
+        control.status(settings)
+    assert not control.stop(settings)
+    assert not (tmp_path / "state.json").exists(), "a dead supervisor's state is cleaned"
+
+
+def test_signals_reach_only_the_process_that_was_meant() -> None:
+    child = subprocess.Popen(["/bin/sleep", "30"])
+    ticks = process_id.start_ticks(child.pid)
+    assert process_id.parent(child.pid) == os.getpid()
+    assert not process_id.send(child.pid, (ticks or 0) + 1, signal.SIGKILL)
+    assert process_id.alive(child.pid, ticks)
+    assert process_id.send(child.pid, ticks, signal.SIGKILL)
+    child.wait()
+    assert not process_id.alive(child.pid, ticks) and process_id.parent(child.pid) is None
+
+
+def test_a_taken_port() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        other = ports.choose("127.0.0.1", port, explicit=False, what="HTTP")
+        assert other != port and ports.is_free("127.0.0.1", other)
+        with pytest.raises(PortUnavailable, match=str(port)):
+            ports.choose("127.0.0.1", port, explicit=True, what="HTTP")
+    assert ports.choose("127.0.0.1", port, explicit=True, what="HTTP") == port
+    assert len(set(ports.free_ports("127.0.0.1", 5))) == 5
+
+
+def test_only_own_shared_memory_is_swept(tmp_path: Path) -> None:
+    prefix, other = shared_memory.prefix_for(tmp_path / "a"), shared_memory.prefix_for(tmp_path / "b")
+    assert prefix != other
+    for name in (f"{prefix}1", f"{prefix}2", f"{other}1", "somebody"):
+        (tmp_path / name).touch()
+    assert shared_memory.sweep(prefix, tmp_path) == 2
+    assert sorted(item.name for item in tmp_path.iterdir()) == sorted([f"{other}1", "somebody"])
+
+
+def test_log_lines_are_json_with_fields(tmp_path: Path) -> None:
+    log = open_log("tested", tmp_path)
+    log.info("loaded", model="digits", seconds=1.5)
+    try:
+        raise ValueError("odd")
+    except ValueError:
+        log.exception("failed")
+    log.write("debug", "not kept")
+    first, second = [json.loads(line) for line in (tmp_path / "tested.jsonl").read_text().splitlines()]
+    assert (first["component"], first["level"], first["model"]) == ("tested", "info", "digits")
+    assert "ValueError: odd" in second["exception"]
