@@ -11,7 +11,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ COLUMNS = (
     "seconds_to_first_good_answer",
     "seconds_to_all_good",
 )
+#: One JSON object per request that the edge accepted, with its x-request-id; complete once Envoy has ended in order.
+ACCESS_LOG = "edge-access.jsonl"
 _POLL = 0.05
 
 
@@ -58,7 +60,7 @@ class ChaosOptions:
 class Outcome:
     """One event. ``requests``: sent from ``calm`` seconds before it to the end of watching; ``in_flight``: sent before
     it and not yet answered; ``failed_in_flight``: those of them that failed; ``failed_later``: sent after it, accepted
-    by a server and failed; ``not_accepted``: no connection could be made. Seconds are from the event to the first good
+    by a server and failed; ``not_accepted``: no server ever had it. Seconds are from the event to the first good
     answer to a request sent after it, and to the end of the last request that failed (0 when none did; None for a stop
     and where nothing recovered)."""
 
@@ -105,11 +107,10 @@ def run(settings: Settings, options: ChaosOptions, progress: Progress = lambda t
         for event, victims in _EVENTS:
             _wait_calm(crowd, options)
             progress(f"{event} ...")
-            outcomes.append(_strike(event, victims(settings, options.model), signal.SIGKILL, crowd, options))
+            outcomes.append(_kill(event, victims(settings, options.model), crowd, options))
         _wait_calm(crowd, options)
         progress("SIGTERM to the supervisor ...")
-        supervisor = control.status(settings).pid
-        outcomes.append(_strike("SIGTERM supervisor", [supervisor], signal.SIGTERM, crowd, options))
+        outcomes.append(_stop(settings, crowd, options))
     folder = settings.root / options.out
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"chaos-{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{options.model}.json"
@@ -152,24 +153,43 @@ def _target(settings: Settings, subject: Subject) -> Target:
     )
 
 
-def _strike(event: str, pids: Sequence[int], number: signal.Signals, crowd: Crowd, options: ChaosOptions) -> Outcome:
-    stop = number == signal.SIGTERM
+def _kill(event: str, pids: Sequence[int], crowd: Crowd, options: ChaosOptions) -> Outcome:
     struck = time.monotonic()
     for pid in pids:
-        os.kill(pid, number)
-    deadline = struck + options.limit
-    while time.monotonic() < deadline and not (_gone(pids[0]) if stop else _well_again(crowd, struck, options.calm)):
+        os.kill(pid, signal.SIGKILL)
+    while not _well_again(crowd, struck, options.calm) and time.monotonic() - struck < options.limit:
         time.sleep(_POLL)
-    return judge(event, struck, struck - options.calm, crowd.requests(), stop)
+    return judge(event, struck, struck - options.calm, crowd.requests(), stop=False)
+
+
+def _stop(settings: Settings, crowd: Crowd, options: ChaosOptions) -> Outcome:
+    supervisor = control.status(settings).pid
+    struck = time.monotonic()
+    os.kill(supervisor, signal.SIGTERM)
+    while not _gone(supervisor) and time.monotonic() - struck < options.limit:
+        time.sleep(_POLL)
+    logged = settings.state_dir / "logs" / ACCESS_LOG
+    requests = [_as_the_edge_saw(item, logged) for item in crowd.requests() if item.sent >= struck - options.calm]
+    return judge("SIGTERM supervisor", struck, struck - options.calm, requests, stop=True)
+
+
+def _as_the_edge_saw(item: Sent, access_log: Path) -> Sent:
+    """A failed request that the edge's log does not have was never accepted: its connection was waiting in the kernel
+    when the listener closed, which resets it. A client cannot tell that from an answer that was cut off."""
+    if item.good or not item.accepted or item.id in access_log.read_text(encoding="utf-8", errors="replace"):
+        return item
+    return replace(item, accepted=False)
 
 
 def _well_again(crowd: Crowd, struck: float, calm: float) -> bool:
-    """Whether requests sent after the event have all been good for ``calm`` seconds, and all sent before have ended."""
-    now = time.monotonic()
+    """Whether all requests sent before the event have ended, and all since the last failure were good, for ``calm``
+    seconds from the first of those on."""
     if any(sent < struck for sent in crowd.waiting()):
         return False
-    recent = [item for item in crowd.requests() if item.ended > now - calm]
-    return now - struck > calm and bool(recent) and all(item.good and item.sent >= struck for item in recent)
+    since = [item for item in crowd.requests() if item.ended >= struck]
+    last_failure = max((item.ended for item in since if not item.good), default=struck)
+    first_good = min((item.ended for item in since if item.good and item.sent >= last_failure), default=None)
+    return first_good is not None and time.monotonic() - first_good >= calm
 
 
 def _wait_calm(crowd: Crowd, options: ChaosOptions) -> None:

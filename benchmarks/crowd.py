@@ -9,6 +9,7 @@ import http.client
 import select
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -23,6 +24,7 @@ from benchmarks.wire import (
     Reply,
     check,
     grpc_request,
+    http_failure,
     http_path,
     http_request,
     read_grpc,
@@ -31,19 +33,21 @@ from benchmarks.wire import (
 
 #: Seconds between a failure and the next request, so that a dead port is not hammered.
 _PAUSE = 0.02
+_REQUEST_ID = "x-request-id"
 _NO_CONNECTION = ("failed to connect", "Connection refused")
 
 
 @dataclass(frozen=True)
 class Sent:
     """One request. ``sent``, ``ended``: time.monotonic seconds; ``error``: empty when it was answered rightly;
-    ``accepted``: False when no connection could be made, so that no server ever had it."""
+    ``accepted``: False when no connection could be made, so that no server ever had it; ``id``: its x-request-id."""
 
     protocol: str
     sent: float
     ended: float
     error: str = ""
     accepted: bool = True
+    id: str = ""
 
     @property
     def good(self) -> bool:
@@ -72,7 +76,8 @@ class _Failed(Exception):
     """The request was sent and got no right answer."""
 
 
-Ask = Callable[[], Reply]
+#: Sends one request under an id and reads its answer.
+Ask = Callable[[str], Reply]
 
 
 class Crowd:
@@ -112,16 +117,17 @@ class Crowd:
         ask, close = (_grpc_client if protocol == "grpc" else _http_client)(self._target)
         while not self._stop.is_set():
             begun = self._waiting[index] = time.monotonic()
-            error, accepted = self._outcome(ask)
-            self._requests.append(Sent(protocol, begun, time.monotonic(), error, accepted))
+            name = str(uuid.uuid4())
+            error, accepted = self._outcome(ask, name)
+            self._requests.append(Sent(protocol, begun, time.monotonic(), error, accepted, name))
             del self._waiting[index]
             if error:
                 self._stop.wait(_PAUSE)
         close()
 
-    def _outcome(self, ask: Ask) -> tuple[str, bool]:
+    def _outcome(self, ask: Ask, name: str) -> tuple[str, bool]:
         try:
-            check(ask(), self._target.version, [self._target.expected])
+            check(ask(name), self._target.version, [self._target.expected])
         except _NotAccepted as problem:
             return str(problem), False
         except (_Failed, AnswerWrong) as problem:
@@ -140,9 +146,9 @@ def _grpc_client(target: Target) -> tuple[Ask, Callable[[], None]]:
     channel = grpc.insecure_channel(target.grpc, options=options)
     call, request = channel.unary_unary(GRPC_METHOD), grpc_request(target.model, None, [target.image])
 
-    def ask() -> Reply:
+    def ask(name: str) -> Reply:
         try:
-            return read_grpc(call(request, timeout=target.timeout))
+            return read_grpc(call(request, timeout=target.timeout, metadata=[(_REQUEST_ID, name)]))
         except grpc.RpcError as problem:
             text = f"{problem.code().name} {problem.details()}"[:300]
             refused = any(words in text for words in _NO_CONNECTION) and problem.code() is grpc.StatusCode.UNAVAILABLE
@@ -156,17 +162,17 @@ def _http_client(target: Target) -> tuple[Ask, Callable[[], None]]:
     path = http_path(target.model, None)
     body, headers = http_request([target.image])
 
-    def ask() -> Reply:
+    def ask(name: str) -> Reply:
         _connect(connection)
         try:
-            connection.request("POST", path, body, headers)
+            connection.request("POST", path, body, {**headers, _REQUEST_ID: name})
             response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as problem:
             connection.close()
             raise _Failed(f"{type(problem).__name__} {problem}"[:300]) from problem
         if response.status != 200:
-            raise _Failed(f"{response.status} {content[:250].decode(errors='replace')}")
+            raise _Failed(http_failure(response.status, content))
         return read_http(content, response.headers.get(JSON_LENGTH))
 
     return ask, connection.close

@@ -47,8 +47,9 @@ class LoadPlan:
 
 @dataclass(frozen=True)
 class LoadRecord:
-    """``requests``: (seconds since the window opened, milliseconds, error or "") of each request that ended in the
-    window; ``cpu_seconds``: by component, ``client`` being Locust itself."""
+    """``seconds``: length of the window; ``requests``: (its end in seconds since the window opened, milliseconds, error
+    or "") of each, those that were in flight when the window closed among them; ``cpu_seconds``: in the window by
+    component, ``client`` being Locust itself."""
 
     seconds: float
     cpu_seconds: Mapping[str, float]

@@ -1,8 +1,9 @@
 """What a Locust process of ours knows and does besides its users: read the plan, open and close the measured window.
 
 Imported by locustfiles only, after Locust has patched the standard library. The window opens when all users have
-started and a warm-up is over; requests that end in it are recorded, with the CPU seconds of client and server between
-its two ends; then the record is written and the run ends.
+started and a warm-up is over. Load stays on after it closes until those in flight at that moment have ended, because
+a request counts with the share of its time that lay in the window. The record holds the requests that ended since the
+window opened, and the CPU seconds of client and server between its two ends.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from benchmarks.rotation import groups
 from benchmarks.wire import Expected, expected_from
 
 Body = TypeVar("Body")
+_POLL = 0.02
 
 
 class Session:
@@ -53,7 +55,7 @@ class Session:
         return ((start + step) % count for step in itertools.count())
 
     def record(self, milliseconds: float, error: str) -> None:
-        """Keeps a request that ends while the window is open: [seconds since it opened, milliseconds, error or ""]."""
+        """Keeps a request that ends after the window opened: [seconds since it opened, milliseconds, error or ""]."""
         if self._requests is not None:
             self._requests.append((round(time.perf_counter() - self._opened, 5), round(milliseconds, 3), error))
 
@@ -63,12 +65,21 @@ class Session:
         pids = {**self.plan["pids"], "client": os.getpid()}
         before, self._opened, self._requests = cpu_seconds(pids), time.perf_counter(), []
         gevent.sleep(self.plan["seconds"])
-        seconds, after, requests = time.perf_counter() - self._opened, cpu_seconds(pids), self._requests
-        self._requests = None
+        seconds, after = time.perf_counter() - self._opened, cpu_seconds(pids)
+        requests = self._finish()
         used = {name: after[name] - before[name] for name in pids}
         values = {"seconds": seconds, "cpu_seconds": used, "requests": requests}
         Path(self.plan["record"]).write_text(json.dumps(values), encoding="utf-8")
         self._environment.runner.quit()
+
+    def _finish(self) -> list[tuple[float, float, str]]:
+        """All requests, once about every user has ended the one that was in flight; waits no longer than a timeout."""
+        requests, limit = self._requests or [], time.perf_counter() + self.plan["timeout"]
+        wanted = len(requests) + self.plan["users"]
+        while len(requests) < wanted and time.perf_counter() < limit:
+            gevent.sleep(_POLL)
+        self._requests = None
+        return requests
 
 
 _sessions: list[Session] = []

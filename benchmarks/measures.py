@@ -26,15 +26,16 @@ def percentile(values: Sequence[float], percent: float) -> float:
 class Round:
     """One arm for one stretch of time.
 
-    ``requests``: ended in it, good and failed; ``images``: answered rightly; ``latencies``: milliseconds of the good
-    ones; ``cpu_seconds``: by component; ``errors``: how often each text was seen.
+    ``requests``: good and failed, those in flight at its end too; ``images``: answered rightly, those of a request that
+    reached over its edges in part; ``latencies``: milliseconds of the good ones; ``cpu_seconds``: by component;
+    ``errors``: how often each text was seen.
     """
 
     arm: str
     number: int
     seconds: float
     requests: int
-    images: int
+    images: float
     images_per_second: float
     latencies: Sequence[float]
     cpu_seconds: Mapping[str, float]
@@ -64,8 +65,8 @@ class Arm:
         return sum(item.seconds for item in self.rounds)
 
     @property
-    def images(self) -> int:
-        """Images answered rightly."""
+    def images(self) -> float:
+        """Images answered rightly, in parts where requests reached over the edges of a round."""
         return sum(item.images for item in self.rounds)
 
     @property
@@ -106,6 +107,16 @@ class Arm:
         """``p50`` ... ``p99`` in milliseconds."""
         latencies = self.latencies
         return {f"p{percent}": percentile(latencies, percent) for percent in QUANTILES}
+
+
+def share_within(ended: float, milliseconds: float, seconds: float) -> float:
+    """The share (0 to 1) of a request's time that lay in a window of ``seconds``; ``ended``: seconds after it opened.
+
+    Counted whole at their ends, a few long requests would make throughput jump by their size.
+    """
+    begun = ended - milliseconds / 1000
+    overlap = min(ended, seconds) - max(begun, 0.0)
+    return max(0.0, overlap / (ended - begun)) if ended > begun else float(0 <= ended <= seconds)
 
 
 @dataclass(frozen=True)

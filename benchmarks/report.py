@@ -176,7 +176,15 @@ class _RoundRow:
         quantiles = [round(value, 3) for value in arm.percentiles().values()]
         cpu = [_server_cpu(arm), *(arm.cpu_ms_per_image(name) for name in ("triton", "envoy", "client"))]
         speed = round(item.images_per_second, 3)
-        start = (item.arm, item.number, round(item.seconds, 3), item.requests, item.failures, item.images, speed)
+        start = (
+            item.arm,
+            item.number,
+            round(item.seconds, 3),
+            item.requests,
+            item.failures,
+            round(item.images, 2),
+            speed,
+        )
         return (*start, *quantiles, *(round(value, 3) for value in cpu))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks import machine
 from benchmarks.images import write_images
 from benchmarks.load import LoadPlan, LoadRecord, run_locust
-from benchmarks.measures import Round
+from benchmarks.measures import Round, share_within
 from benchmarks.options import Options
 from benchmarks.raw import RawPool
 from benchmarks.report import Report
@@ -100,15 +100,16 @@ def _raw_round(pool: RawPool, options: Options, number: int) -> Round:
 
 
 def _round(record: LoadRecord, options: Options, arm: str, number: int) -> Round:
-    good = [milliseconds for _, milliseconds, error in record.requests if not error]
+    good = [(at, milliseconds) for at, milliseconds, error in record.requests if not error]
+    images = options.batch * sum(share_within(*request, record.seconds) for request in good)
     return Round(
         arm=arm,
         number=number,
         seconds=record.seconds,
         requests=len(record.requests),
-        images=len(good) * options.batch,
-        images_per_second=len(good) * options.batch / record.seconds,
-        latencies=good,
+        images=images,
+        images_per_second=images / record.seconds,
+        latencies=[milliseconds for _, milliseconds in good],
         cpu_seconds=record.cpu_seconds,
         errors=Counter(error for _, _, error in record.requests if error),
     )

@@ -3,6 +3,7 @@ machine with the server, and every millisecond that it takes is missing from the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from collections.abc import Mapping, Sequence
@@ -96,6 +97,15 @@ def read_grpc(serialised: bytes) -> Reply:
     response = service_pb2.ModelInferResponse.FromString(serialised)
     pairs = zip(response.outputs, response.raw_output_contents, strict=True)
     return _reply(response.model_version, {output.name: (list(output.shape), raw) for output, raw in pairs})
+
+
+def http_failure(status: int, content: bytes | str | None) -> str:
+    """Status and the answer's ``error`` (its text when it is none of ours), without the request's id: so that equal
+    failures read equally."""
+    text = content.decode(errors="replace") if isinstance(content, bytes) else str(content)
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        text = json.loads(text)["error"]
+    return f"{status} {text}"[:300]
 
 
 def check(reply: Reply, version: int, expected: Sequence[Expected], tolerance: float = 1e-3) -> None:

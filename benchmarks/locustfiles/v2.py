@@ -19,6 +19,7 @@ from benchmarks.wire import (
     AnswerWrong,
     check,
     grpc_request,
+    http_failure,
     http_path,
     http_request,
     read_grpc,
@@ -49,7 +50,7 @@ class HttpV2User(FastHttpUser):  # type: ignore[misc]  # mypy does not follow lo
         with self.client.post(self.url, data=body, headers=headers, name="http", catch_response=True) as response:
             try:
                 if response.status_code != 200:
-                    raise AnswerWrong(f"{response.status_code} {response.text or response.error}")
+                    raise AnswerWrong(http_failure(response.status_code, response.content or str(response.error)))
                 reply = read_http(response.content, response.headers.get(JSON_LENGTH))
                 check(reply, session().plan["version"], session().expected[turn])
             except AnswerWrong as problem:

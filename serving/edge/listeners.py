@@ -17,10 +17,20 @@ MAX_HEADERS = 64
 MAX_HEADERS_KIB = 32
 MAX_STREAMS = 256
 
+_TYPE = "type.googleapis.com/envoy.extensions"
+
+#: Envoy takes orders from x-envoy-* headers (timeouts, retries); x-slipway-* ones are the Lua filter's own.
+_REMOVE_STEERING = {
+    "name": "envoy.http.early_header_mutation.header_mutation",
+    "typed_config": {
+        "@type": f"{_TYPE}.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+        "mutations": [
+            {"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in ("x-envoy-", "x-slipway-")
+        ],
+    },
+}
 DISCARD_LISTENER = "discard"
 _REFUSE = {"match": {"prefix": "/"}, "direct_response": {"status": 400}}
-
-_TYPE = "type.googleapis.com/envoy.extensions"
 
 
 def lua_filter(names: tuple[str, ...]) -> Json:
@@ -65,7 +75,8 @@ def _access_log(config: EdgeConfig) -> Json:
                     "time": "%START_TIME%",
                     "request_id": "%REQ(X-REQUEST-ID)%",
                     "method": "%REQ(:METHOD)%",
-                    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH):512%",
+                    "path": noted.format("path"),
+                    "path_sent": "%REQ(:PATH):512%",
                     "protocol": "%PROTOCOL%",
                     "model": noted.format("model"),
                     "version": noted.format("version"),
@@ -116,10 +127,11 @@ def _trust() -> Json:
     return {
         "normalize_path": True,
         "merge_slashes": True,
-        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        # The Lua allow-list then judges the path that Triton would see.
+        "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
+        "early_header_mutation_extensions": [_REMOVE_STEERING],
         "use_remote_address": True,
         "skip_xff_append": True,
-        "internal_address_config": {"cidr_ranges": [], "unix_sockets": False},
         "server_name": "slipway",
         "generate_request_id": True,
         "preserve_external_request_id": True,

@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 #: (first status, last status, error, text); the first range that fits decides.
 TABLE: tuple[tuple[int, int, type[errors.SlipwayError], str], ...] = (
-    (400, 400, errors.RequestMalformed, "the request is not valid HTTP, or its path holds encoded slashes"),
+    (400, 400, errors.RequestMalformed, "the request is not valid HTTP"),
     (403, 403, errors.EndpointForbidden, "this is not open to clients"),
     (404, 404, errors.EndpointUnknown, "there is no such path"),
     (408, 408, errors.RequestTimeout, "the request did not arrive in time"),

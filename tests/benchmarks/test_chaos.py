@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.chaos import COLUMNS, judge
+from benchmarks.chaos import COLUMNS, _as_the_edge_saw, judge
 from benchmarks.crowd import Sent
 
 
@@ -46,3 +46,11 @@ def test_a_stop_has_no_recovery():
     outcome = judge("stop", 10.0, 7.0, requests((9.9, 10.1), (10.2, 10.3, "refused", False)), stop=True)
     assert (outcome.failed_in_flight, outcome.failed_later, outcome.not_accepted) == (0, 0, 1)
     assert outcome.seconds_to_all_good is None
+
+
+def test_a_request_that_the_edge_never_logged_was_not_accepted(tmp_path):
+    log = tmp_path / "edge-access.jsonl"
+    log.write_text('{"request_id":"a","status":0}\n')
+    cut, reset = (Sent("http", 10.1, 10.2, "reset", id=name) for name in "ab")
+    assert _as_the_edge_saw(cut, log).accepted
+    assert not _as_the_edge_saw(reset, log).accepted

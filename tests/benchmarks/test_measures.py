@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.measures import Arm, Round, percentile, ratio
+from benchmarks.measures import Arm, Round, percentile, ratio, share_within
 
 
 def made(arm="grpc", number=1, images=10, seconds=2.0, latencies=(10.0, 20.0), cpu=None, errors=None):
@@ -49,3 +49,11 @@ def test_ratio_is_over_all_and_by_round():
     found = ratio(Arm("grpc", [made(images=15), made(images=9)]), raw)
     assert found.total == pytest.approx(0.8)
     assert (found.lowest, found.highest) == (pytest.approx(0.75), pytest.approx(0.9))
+
+
+@pytest.mark.parametrize(
+    ("ended", "milliseconds", "share"),
+    [(5.0, 1000, 1.0), (0.25, 1000, 0.25), (10.5, 1000, 0.5), (12.0, 1000, 0.0), (11.0, 12000, 10 / 12), (3.0, 0, 1.0)],
+)
+def test_a_request_counts_with_its_time_in_the_window(ended, milliseconds, share):
+    assert share_within(ended, milliseconds, 10.0) == pytest.approx(share)

@@ -12,6 +12,7 @@ from benchmarks.wire import (
     Expected,
     check,
     grpc_request,
+    http_failure,
     http_path,
     http_request,
     read_grpc,
@@ -116,3 +117,16 @@ def test_an_answer_without_scores_is_a_failure():
     response.outputs[1].name = "other"
     with pytest.raises(AnswerWrong, match="scores"):
         read_grpc(response.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b'{"error": "NOT_READY: no", "request_id": "1"}', "503 NOT_READY: no"),
+        (b"upstream \xff", "503 upstream \ufffd"),
+        ("reset", "503 reset"),
+        (b"[]", "503 []"),
+    ],
+)
+def test_equal_failures_read_equally(content, text):
+    assert http_failure(503, content) == text

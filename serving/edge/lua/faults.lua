@@ -11,7 +11,7 @@ do
     [1] = 499, [3] = 400, [4] = 408, [5] = 404, [8] = 413, [9] = 400, [11] = 400, [12] = 501, [14] = 503,
   }
   -- Messages of Triton 2.51 for a model whose process died, or that is between unload and load
-  local DEAD_STUB = "Stub process .- is not healthy"
+  local DEAD_STUB = "Stub process '?(.-)'? is not healthy"
   local ABSENT = { "is not found", "not at ready state", "no available versions", "not ready", "is not available" }
 
   -- The text of the V2 error object {"error": "..."}; a body of another form is its own text
@@ -43,8 +43,9 @@ do
     return string.sub(text, 1, 2000)
   end
 
+  -- -> the name of the model instance whose process died, else nil
   function faults.of_dead_stub(text)
-    return string.find(text, DEAD_STUB) ~= nil
+    return string.match(text, DEAD_STUB)
   end
 
   function faults.of_absent_version(text)
@@ -60,6 +61,7 @@ do
     local coded = string.match(text, CODE)
     if coded then return string.sub(coded, 1, -3), string.sub(text, #coded + 1), status end
     if faults.of_dead_stub(text) then return "SERVER_UNAVAILABLE", "the model is being restarted", 503 end
+    if string.find(text, "unable to parse request", 1, true) then return "REQUEST_MALFORMED", text, 400 end
     if context.routed and status ~= 503 and faults.of_absent_version(text) then
       return "SERVER_UNAVAILABLE", "the model is not loaded at the moment", 503
     end
@@ -71,7 +73,7 @@ do
 
   function faults.classify_grpc(grpc_status, text, context)
     local code, clean, status = faults.classify(HTTP_OF_GRPC[grpc_status] or 500, text, context)
-    if status == 503 then grpc_status = 14 elseif status == 404 then grpc_status = 5 end
+    grpc_status = ({ [400] = grpc_status == 13 and 3, [404] = 5, [503] = 14 })[status] or grpc_status
     return code, clean, grpc_status
   end
 end

@@ -111,6 +111,9 @@ do
         check_output(message, first, last, "outputs[" .. (counts[6] - 1) .. "]")
       end
     end)
+    if counts[7] > counts[5] then
+      tensors.invalid("the request has " .. counts[7] .. " raw_input_contents for " .. counts[5] .. " inputs")
+    end
     if counts[5] == 0 then tensors.invalid("'inputs' is empty; expected at least one tensor") end
   end
 end

@@ -15,13 +15,13 @@ do
       local part = byte(text, at + step)
       if not part or at + step > stop then fail("it ends inside a number") end
       value = value + part % 128 * scale
-      if part < 128 then
-        if value >= 9223372036854775808 then value = value - 18446744073709551616 end
-        return value, at + step + 1
+      if step == 9 then -- the sign bit of an int64
+        if part > 1 then fail("a number has more than 64 bits") end
+        return part == 1 and math.min(value - 18446744073709551616, -1) or value, at + step + 1
       end
+      if part < 128 then return value, at + step + 1 end
       scale = scale * 128
     end
-    return fail("a number has more than 10 bytes")
   end
   local varint = protobuf.varint
 

@@ -112,26 +112,15 @@ do
     if endpoint.as then handle:headers():replace(":path", endpoint.as) end
   end
 
-  -- Headers that only these scripts may set
-  local function remove_own(handle, headers)
-    local forged = false
-    for _, name in ipairs({ "x-slipway-routed", "x-slipway-answer", "x-slipway-status", "x-slipway-code" }) do
-      forged = forged or headers:get(name) ~= nil
-      headers:remove(name)
-    end
-    if forged then handle:clearRouteCache() end
-  end
-
   local function serve(handle, headers, context)
     local media = headers:get("content-type") or ""
     local path = string.match(headers:get(":path") or "", "^[^?#]*")
     context.limit = handle:metadata():get("max_request_bytes")
-    context.id = request_id(headers)
+    context.id, context.path = request_id(headers), string.sub(path, 1, 512)
     context.grpc = media == "application/grpc" or string.find(media, "^application/grpc%+") ~= nil
     if handle:streamInfo():protocol() ~= "HTTP/2" then
       context.unread = tonumber(headers:get("content-length") or "0")
     end
-    remove_own(handle, headers)
     local serve_it = context.grpc and serve_grpc or serve_http
     serve_it(handle, headers, path, context.limit, context)
     if context.routed then handle:headers():add("x-slipway-routed", "1") end

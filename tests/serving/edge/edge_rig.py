@@ -188,10 +188,10 @@ class Rig:
         routes.update(self.edge, table)
         routes.wait_in_force(self.edge, table)
 
-    def stop(self) -> None:
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         for child in (self.envoy, self.triton):
             if child and child.poll() is None:
-                child.send_signal(signal.SIGTERM)
+                child.send_signal(how)
         for child in (self.envoy, self.triton):
             if child:
                 with suppress(subprocess.TimeoutExpired):
@@ -216,15 +216,24 @@ class Rig:
         return self.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b""), port)
 
     def raw(self, data: bytes, port: int | None = None, timeout: float = 30.0) -> Reply:
-        """Send bytes as they are, all before the first is read; read until the edge closes."""
+        """Send bytes as they are, all before the first is read, then read one answer."""
         with socket.create_connection(("127.0.0.1", port or self.edge.http_port), timeout) as connection:
             connection.settimeout(timeout)
             connection.sendall(data)
             received = b""
             with suppress(ConnectionResetError):
-                while part := connection.recv(65536):
+                while not complete(received) and (part := connection.recv(65536)):
                     received += part
         return parse(received)
+
+
+def complete(data: bytes) -> bool:
+    """Whether ``data`` holds one whole answer (the edge waits up to 1 s for the client to close first)."""
+    while data.startswith(b"HTTP/1.1 100"):
+        data = data.partition(b"\r\n\r\n")[2]
+    head, end, body = data.partition(b"\r\n\r\n")
+    lengths = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return bool(end) and (len(body) >= int(lengths[0]) if lengths else body.endswith(b"0\r\n\r\n"))
 
 
 def parse(data: bytes) -> Reply:

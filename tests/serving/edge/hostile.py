@@ -52,7 +52,7 @@ def malformed() -> list[Hostile]:
         "null": b"null",
         "single-quotes": b"{'inputs': []}",
         "unquoted-key": b"{inputs: []}",
-        "trailing-comma-array": b'{"inputs": [1,]}',
+        "trailing-comma-array": b'{"a": [1,], "inputs": []}',
         "trailing-comma-object": good[:-1].encode() + b",}",
         "no-comma": b'{"inputs": [] "outputs": []}',
         "no-colon": b'{"inputs" []}',
@@ -82,7 +82,7 @@ def malformed() -> list[Hostile]:
         "escaped-key": good.replace("inputs", "inp\\u0075ts").encode(),
         "no-inputs": b"{}",
         "inputs-elsewhere": b'{"parameters": {}, "outputs": []}',
-        "deep-arrays": b'{"inputs": ' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+        "deep-arrays": b'{"a": ' + b"[" * 200_000 + b"]" * 200_000 + b"}",
         "deep-arrays-open": b"[" * 200_000,
         "deep-objects": b'{"a":' * 200_000 + b"1" + b"}" * 200_000,
         "deep-data": json.dumps(x(data=0)).encode().replace(b"0}", b"[" * 200_000 + b"]" * 200_000 + b"}"),
@@ -193,6 +193,11 @@ def blocked() -> list[Hostile]:
         "/v2/./repository/index",
         "/v2/health/../repository/index",
         "/v2/%72epository/index",
+        "/v2%2frepository/index",
+        "/v2/repository%2Findex",
+        "/v2/health%5c..%5crepository/index",
+        "/v2/health%2f..%2frepository/index",
+        "/v2/%2e%2e/v2/repository/index",
         "/v2/repository/index?x=/v2/health/live",
     ]
     unknown = [
@@ -212,7 +217,7 @@ def blocked() -> list[Hostile]:
         "/v2/models/echo/versions/1/generate",
         "/V2/repository/index",
         "/v2/Repository/index",
-        "/v2/models/a%00b/ready",
+        "/v2/models/a%01b/ready",
         "/v2/%2e%2e/%2e%2e/etc/passwd",
         "/v2/models/echo/infer/../../../../etc/passwd",
         "/inference.GRPCInferenceService/ModelInfer",
@@ -221,8 +226,6 @@ def blocked() -> list[Hostile]:
     ]
     found = [Hostile(f"forbidden-{path}", 403, "ENDPOINT_FORBIDDEN", path=path, body=b"{}") for path in forbidden]
     found += [Hostile(f"unknown-{path[:50]}", 404, "ENDPOINT_UNKNOWN", "GET", path, None) for path in unknown]
-    escapes = ["/v2%2frepository/index", "/v2/repository%2Findex", "/v2/health%5c..%5crepository/index"]
-    found += [Hostile(f"escape-{path}", 400, "REQUEST_MALFORMED", path=path, body=b"{}") for path in escapes]
     return found
 
 
@@ -239,13 +242,15 @@ def models_and_methods() -> list[Hostile]:
     for version in ("9", "0", "-1", "abc", "1.0", "01", "99999999999999999999", "latest", "+1"):
         path = f"/v2/models/double/versions/{version}/infer"
         found.append(Hostile(f"version-{version}", 404, "VERSION_NOT_FOUND", path=path, body=good))
-    for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"):
+    for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
         body = None if method == "GET" else good
         found.append(Hostile(f"method-{method}", 405, "ENDPOINT_UNKNOWN", method, INFER, body))
     found.append(Hostile("method-post-ready", 405, "ENDPOINT_UNKNOWN", "POST", "/v2/health/ready", b"{}"))
     found.append(Hostile("get-with-body", 400, "REQUEST_MALFORMED", "GET", "/v2/health/live", b"{}"))
     for media in ("text/plain", "image/jpeg", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"):
-        found.append(Hostile(f"media-{media}", 415, "MEDIA_TYPE_UNSUPPORTED", body=good, headers={"Content-Type": media}))
+        found.append(
+            Hostile(f"media-{media}", 415, "MEDIA_TYPE_UNSUPPORTED", body=good, headers={"Content-Type": media})
+        )
     for encoding in ("gzip", "deflate", "br", "GZIP", "identity, gzip"):
         headers = {"Content-Encoding": encoding}
         found.append(Hostile(f"encoding-{encoding}", 415, "MEDIA_TYPE_UNSUPPORTED", body=good, headers=headers))

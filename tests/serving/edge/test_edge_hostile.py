@@ -69,6 +69,8 @@ def test_the_limit_is_exact(rig: Rig) -> None:
         (b"GET /v2 HTTP/1.1\r\nHost: e\r\n" + b"a: b\r\n" * 200 + b"\r\n", 431, "REQUEST_TOO_LARGE"),
         (b"GET /v2 HTTP/1.1\r\nHost: e\r\na: " + b"b" * 70_000 + b"\r\n\r\n", 431, "REQUEST_TOO_LARGE"),
         (b"GET /v2 HTTP/1.1\r\n\r\n", 400, "REQUEST_MALFORMED"),
+        (b"GET /v2/models/a%00b/ready HTTP/1.1\r\nHost: e\r\n\r\n", 400, "REQUEST_MALFORMED"),
+        (b"BREW /v2 HTTP/1.1\r\nHost: e\r\n\r\n", 400, "REQUEST_MALFORMED"),
         (b"nonsense\r\n\r\n", 400, "REQUEST_MALFORMED"),
         (b"GET /v2 HTTP/1.0\r\nHost: e\r\n\r\n", 426, "REQUEST_MALFORMED"),
         (b"POST /v2 HTTP/1.1\r\nHost: e\r\nContent-Length: -1\r\n\r\n", 400, "REQUEST_MALFORMED"),
