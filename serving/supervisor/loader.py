@@ -17,6 +17,7 @@ from serving.supervisor.desired import config_path
 from serving.supervisor.stubs import Stub, list_stubs
 from serving.triton import model_config
 from serving.triton.client import ControlClient
+from serving.triton.model_config import usable_cores
 from slipway.errors import VersionLoadFailed
 
 #: After a reload that replaced dead instances, Triton keeps the living ones of the old set for ever (2.51): they are
@@ -43,7 +44,7 @@ class Loader:
         self._client, self._pid, self._repository = client, triton_pid, repository
         self._log, self._timeout = log, timeout
         self._generations = itertools.count(1)
-        self._cores = model_config.usable_cores()
+        self._auto: dict[str, int] = {}
         self._lock = threading.Lock()
         self._loaded: dict[str, Loaded] = {}
         self._orphans: list[tuple[float, Stub]] = []
@@ -65,6 +66,13 @@ class Loader:
         with self._lock:
             if model in self._loaded:
                 self._loaded[model] = replace(self._loaded[model], stale=True)
+
+    def count_auto(self, model: str, called: bool) -> None:
+        """``instances: auto`` is a worker per core for what answers requests, one for a network that is only at hand."""
+        count = usable_cores() if called else 1
+        if self._auto.get(model, count) != count:
+            self.mark_stale(model)
+        self._auto[model] = count
 
     def is_current(self, model: str, versions: Sequence[int]) -> bool:
         """Whether Triton holds exactly these versions with the config that is on the disk."""
@@ -119,17 +127,20 @@ class Loader:
 
     def _load(self, model: str, versions: Sequence[int]) -> None:
         config, before = self._config(model), self._stubs_of(model)
-        text = model_config.override(config, tuple(versions), next(self._generations), self._cores)
+        text = model_config.override(config, tuple(versions), next(self._generations), self._count(model))
         started = time.monotonic()
         self._client.load(model, text, self._timeout)
         seconds = round(time.monotonic() - started, 3)
         self._remember(model, versions, config, before)
         self._log.info("loaded", model=model, versions=list(versions), seconds=seconds)
 
+    def _count(self, model: str) -> int:
+        return self._auto.get(model, usable_cores())
+
     def _remember(self, model: str, versions: Sequence[int], config: Any, before: list[Stub]) -> None:
         known = {stub.pid for stub in before}
         stubs = tuple(stub for stub in self._stubs_of(model) if stub.pid not in known)
-        per_version = sum(group.count for group in model_config.resolved(config, self._cores).instance_group)
+        per_version = sum(group.count for group in model_config.resolved(config, self._count(model)).instance_group)
         with self._lock:
             old = self._loaded.get(model)
             # fewer processes than instances: one died before it could be seen

@@ -161,6 +161,7 @@ class Reconciler:
         checked = False
         for network, having in desired.networks.items():
             check = self._network_check(desired.model, network)
+            self._loader.count_auto(network, called=network in desired.called.values())
             outcome = self._serve(network, [version for version in having if version in candidates], check, False)
             checked = checked or outcome.checked
             self._board.mark_network(desired.model, network, outcome.ok)

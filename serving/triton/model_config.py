@@ -39,15 +39,15 @@ def placement(config: Any) -> str:
     return os.environ.get("SLIPWAY_NETWORK_PLACEMENT") or parameter(config, "network_placement") or "fused"
 
 
-def override(config: Any, versions: tuple[int, ...], generation: int, cores: int) -> str:
-    """The JSON of the config to load: exactly ``versions``, ``auto`` instances resolved to ``cores``, all on the CPU.
+def override(config: Any, versions: tuple[int, ...], generation: int, auto: int) -> str:
+    """The JSON of the config to load: exactly ``versions``, ``instances: auto`` resolved to ``auto``, all on the CPU.
 
     The embedded server's runtimes are CPU builds, on a machine with a GPU too.
 
     ``generation`` differs at every load. Triton then builds every instance anew while the old ones serve, whatever
     else changed; without a change that matters it would update in place, which leaves dead instances dead (2.51).
     """
-    changed = resolved(config, cores)
+    changed = resolved(config, auto)
     changed.ClearField("version_policy")
     changed.version_policy.specific.versions.extend(versions)
     changed.parameters[GENERATION].string_value = str(generation)
@@ -55,12 +55,12 @@ def override(config: Any, versions: tuple[int, ...], generation: int, cores: int
     return json.dumps(values)
 
 
-def resolved(config: Any, cores: int) -> Any:
-    """A copy with the instance groups as they will run: on the CPU, ``auto`` counted."""
+def resolved(config: Any, auto: int) -> Any:
+    """A copy with the instance groups as they will run: on the CPU, ``instances: auto`` as ``auto``."""
     changed = model_config_pb2.ModelConfig()
     changed.CopyFrom(config)
     if parameter(config, "instances") == "auto" and changed.instance_group:
-        changed.instance_group[0].count = cores
+        changed.instance_group[0].count = auto
     for group in changed.instance_group:
         group.kind = model_config_pb2.ModelInstanceGroup.Kind.Value("KIND_CPU")
     return changed

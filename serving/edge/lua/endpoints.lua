@@ -70,8 +70,8 @@ do
     end
     local expected = endpoint.infer and "POST" or "GET"
     if method ~= expected then
-      errors.raise("ENDPOINT_UNKNOWN", errors.shown(method) .. " " .. errors.shown(path) .. " is not served; use " .. expected,
-        "405", { allow = expected })
+      local asked = errors.shown(method) .. " " .. errors.shown(path)
+      errors.raise("ENDPOINT_UNKNOWN", asked .. " is not served; use " .. expected, "405", { allow = expected })
     end
     return endpoint
   end

@@ -31,7 +31,8 @@ do
     expect("number", char, label)
     local stop, value, integral = json.number(text, at)
     if not integral or value < 0 then
-      invalid(label .. " is " .. errors.shown(string.sub(text, at, stop - 1)) .. "; expected a whole number of 0 or more")
+      local written = errors.shown(string.sub(text, at, stop - 1))
+      invalid(label .. " is " .. written .. "; expected a whole number of 0 or more")
     end
     return stop, value
   end
@@ -46,7 +47,8 @@ do
 
   local function element_checker(datatype, label)
     local function wrong(text, at, stop)
-      invalid(label .. " has the element " .. errors.shown(string.sub(text, at, stop - 1)) .. ", which is not " .. datatype)
+      local written = errors.shown(string.sub(text, at, stop - 1))
+      invalid(label .. " has the element " .. written .. ", which is not " .. datatype)
     end
     if datatype == "FP16" or datatype == "BF16" then
       invalid(label .. " has JSON data of datatype " .. datatype .. ", which has no JSON form; send it as binary data")
@@ -199,7 +201,7 @@ do
   local function once(names, name, label)
     if names[name] then invalid(label .. " has the same name as another one") end
     names[name], names[1] = true, (names[1] or 0) + 1
-    if names[1] > tensors.MAX_TENSORS then invalid("the request has more than " .. tensors.MAX_TENSORS .. " tensors") end
+    if names[1] > tensors.MAX_TENSORS then tensors.refuse_count() end
   end
 
   local function read_inputs(text, at, char, depth, limit, has_binary, found)

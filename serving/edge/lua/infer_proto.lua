@@ -8,7 +8,7 @@ do
   -- body: the whole gRPC body. -> the one message in it
   function infer_proto.message(body)
     if #body < FRAME then
-      errors.raise("REQUEST_MALFORMED", "the gRPC body has " .. #body .. " bytes; expected one frame of 5 bytes or more")
+      errors.raise("REQUEST_MALFORMED", "the gRPC body has " .. #body .. " bytes; expected one frame of 5 or more")
     end
     local flag, a, b, c, d = byte(body, 1, FRAME)
     if flag == 1 then
@@ -19,8 +19,8 @@ do
     end
     local length = ((a * 256 + b) * 256 + c) * 256 + d
     if length ~= #body - FRAME then
-      errors.raise("REQUEST_MALFORMED", "the gRPC frame declares " .. length .. " bytes, the body has " .. (#body - FRAME)
-        .. "; expected exactly one message")
+      errors.raise("REQUEST_MALFORMED", "the gRPC frame declares " .. length .. " bytes, the body has "
+        .. (#body - FRAME) .. "; expected exactly one message")
     end
     return sub(body, FRAME + 1)
   end
@@ -102,9 +102,7 @@ do
       if not counts[field] then return end
       if wire ~= 2 then protobuf.fail("field " .. field .. " has the wrong wire type") end
       counts[field] = counts[field] + 1
-      if counts[field] > tensors.MAX_TENSORS then
-        tensors.invalid("the request has more than " .. tensors.MAX_TENSORS .. " tensors")
-      end
+      if counts[field] > tensors.MAX_TENSORS then tensors.refuse_count() end
       if field == 5 then
         check_input(message, first, last, #message, "inputs[" .. (counts[5] - 1) .. "]")
       elseif field == 6 then

@@ -28,8 +28,8 @@ do
   local function refuse_encoding(headers)
     local encoding = headers:get("content-encoding")
     if encoding and string.lower(encoding) ~= "identity" then
-      errors.raise("MEDIA_TYPE_UNSUPPORTED", "content-encoding " .. errors.shown(encoding) .. " is not taken; send the body as it is",
-        nil, { ["accept-encoding"] = "identity" })
+      errors.raise("MEDIA_TYPE_UNSUPPORTED", "content-encoding " .. errors.shown(encoding)
+        .. " is not taken; send the body as it is", nil, { ["accept-encoding"] = "identity" })
     end
   end
 

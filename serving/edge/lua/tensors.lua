@@ -30,6 +30,10 @@ do
     end
   end
 
+  function tensors.refuse_count()
+    invalid("the request has more than " .. tensors.MAX_TENSORS .. " tensors")
+  end
+
   function tensors.size_of(datatype, label)
     local size = datatype and tensors.SIZES[datatype]
     if not size then

@@ -31,7 +31,7 @@ def read(tmp_path: Path, instances: str = "auto"):
 
 def test_override_names_versions_and_counts_instances(tmp_path: Path) -> None:
     config = read(tmp_path)
-    values = json.loads(model_config.override(config, (3, 2), generation=7, cores=5))
+    values = json.loads(model_config.override(config, (3, 2), generation=7, auto=5))
     assert values["version_policy"] == {"specific": {"versions": ["3", "2"]}}
     assert values["instance_group"] == [{"count": 5, "kind": "KIND_CPU"}]
     assert values["parameters"]["slipway_generation"] == {"string_value": "7"}
@@ -40,7 +40,7 @@ def test_override_names_versions_and_counts_instances(tmp_path: Path) -> None:
 
 
 def test_a_number_of_instances_stays(tmp_path: Path) -> None:
-    values = json.loads(model_config.override(read(tmp_path, "3"), (1,), generation=1, cores=16))
+    values = json.loads(model_config.override(read(tmp_path, "3"), (1,), generation=1, auto=16))
     assert values["instance_group"] == [{"count": 3, "kind": "KIND_CPU"}]
 
 
