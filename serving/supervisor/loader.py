@@ -68,7 +68,7 @@ class Loader:
                 self._loaded[model] = replace(self._loaded[model], stale=True)
 
     def count_auto(self, model: str, called: bool) -> None:
-        """``instances: auto`` is a worker per core for what answers requests, one for a network that is only at hand."""
+        """``instances: auto`` is a worker per core for what answers requests, one for a network at hand."""
         count = usable_cores() if called else 1
         if self._auto.get(model, count) != count:
             self.mark_stale(model)

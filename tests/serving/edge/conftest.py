@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+
 from tests.serving.edge.edge_rig import Rig
 
 

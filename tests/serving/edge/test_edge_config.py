@@ -50,7 +50,7 @@ def test_every_script_is_used_and_small() -> None:
     for file in lua_files():
         text = file.read_text()
         assert text.startswith("--") and len(text.splitlines()) < 300, file.name
-        assert max(map(len, text.splitlines())) <= 130, file.name
+        assert max(map(len, text.splitlines())) <= 120, file.name
 
 
 def test_field_numbers_are_the_protocols() -> None:

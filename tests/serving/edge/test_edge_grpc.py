@@ -11,9 +11,10 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from tests.serving.edge.edge_rig import LIMIT, Rig
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
+
+from tests.serving.edge.edge_rig import LIMIT, Rig
 
 pytestmark = pytest.mark.e2e
 

@@ -6,6 +6,7 @@ import json
 import time
 
 import pytest
+
 from tests.serving.edge.edge_rig import LIMIT, Reply, Rig, rss_kib
 from tests.serving.edge.hostile import INFER, Hostile, all_cases, x
 

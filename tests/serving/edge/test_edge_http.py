@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from tests.serving.edge.edge_rig import Rig, wait
-from tests.serving.edge.hostile import ECHO, HEADER, INFER, x
 from tritonclient.utils import InferenceServerException
 
 from serving.edge.routes import EdgeRoutes
+from tests.serving.edge.edge_rig import Rig, wait
+from tests.serving.edge.hostile import ECHO, HEADER, INFER, x
 
 pytestmark = pytest.mark.e2e
 

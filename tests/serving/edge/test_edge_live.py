@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 
 import grpc
 import pytest
-from tests.serving.edge.edge_rig import Rig, wait
-from tests.serving.edge.test_edge_grpc import MODEL_INFER
-from tests.serving.edge.test_edge_grpc import echo as echo_message
-from tests.serving.edge.test_edge_http import echo as echo_json
 from tritonclient.grpc import service_pb2 as pb
 
 from serving.edge import admin, routes
 from serving.edge.routes import EdgeRoutes
+from tests.serving.edge.edge_rig import Rig, wait
+from tests.serving.edge.test_edge_grpc import MODEL_INFER
+from tests.serving.edge.test_edge_grpc import echo as echo_message
+from tests.serving.edge.test_edge_http import echo as echo_json
 
 pytestmark = pytest.mark.e2e
 
@@ -29,7 +29,7 @@ REFUSED = "connection refused"
 
 @dataclass
 class Outcome:
-    """What the clients saw: answers by version, failures of requests that the edge had accepted, refused connections."""
+    """What the clients saw: answers by version, failures of accepted requests, refused connections."""
 
     versions: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
