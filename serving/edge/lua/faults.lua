@@ -14,6 +14,13 @@ do
   local DEAD_STUB = "Stub process '?(.-)'? is not healthy"
   local ABSENT = { "is not found", "not at ready state", "no available versions", "not ready", "is not available" }
 
+  -- What its parsers say, with status 500 or INTERNAL, of requests that the edge's own checks let pass
+  local UNREADABLE = {
+    ["unable to parse request"] = "REQUEST_MALFORMED",
+    ["failed to parse the request JSON buffer"] = "REQUEST_MALFORMED",
+    ["Unable to parse '"] = "REQUEST_INVALID",
+  }
+
   -- The text of the V2 error object {"error": "..."}; a body of another form is its own text
   function faults.text_of(body)
     local written = string.match(body, '^%s*{%s*"error"%s*:%s*"(.*)"%s*}%s*$')
@@ -61,7 +68,9 @@ do
     local coded = string.match(text, CODE)
     if coded then return string.sub(coded, 1, -3), string.sub(text, #coded + 1), status end
     if faults.of_dead_stub(text) then return "SERVER_UNAVAILABLE", "the model is being restarted", 503 end
-    if string.find(text, "unable to parse request", 1, true) then return "REQUEST_MALFORMED", text, 400 end
+    for phrase, code in pairs(UNREADABLE) do
+      if string.find(text, phrase, 1, true) then return code, text, 400 end
+    end
     if context.routed and status ~= 503 and faults.of_absent_version(text) then
       return "SERVER_UNAVAILABLE", "the model is not loaded at the moment", 503
     end

@@ -5,33 +5,35 @@ do
   local byte, char, sub = string.byte, string.char, string.sub
   local FRAME = 5 -- one flag byte, four bytes of length
 
-  -- body: the whole gRPC body. -> the one message in it
+  -- body: the buffer of a whole gRPC body. -> the one message in it
   function infer_proto.message(body)
-    if #body < FRAME then
-      errors.raise("REQUEST_MALFORMED", "the gRPC body has " .. #body .. " bytes; expected one frame of 5 or more")
+    local held = body:length() - FRAME
+    if held < 0 then
+      errors.raise("REQUEST_MALFORMED", "the gRPC body has " .. body:length() .. " bytes; expected one frame")
     end
-    local flag, a, b, c, d = byte(body, 1, FRAME)
+    local flag, a, b, c, d = byte(body:getBytes(0, FRAME), 1, FRAME)
     if flag == 1 then
       errors.raise("MEDIA_TYPE_UNSUPPORTED", "compressed gRPC messages are not taken; send them uncompressed", nil,
         { ["grpc-accept-encoding"] = "identity" })
     elseif flag ~= 0 then
       errors.raise("REQUEST_MALFORMED", "the gRPC frame has the flag " .. flag .. "; expected 0")
     end
-    local length = ((a * 256 + b) * 256 + c) * 256 + d
-    if length ~= #body - FRAME then
-      errors.raise("REQUEST_MALFORMED", "the gRPC frame declares " .. length .. " bytes, the body has "
-        .. (#body - FRAME) .. "; expected exactly one message")
+    local declared = ((a * 256 + b) * 256 + c) * 256 + d
+    if declared ~= held then
+      errors.raise("REQUEST_MALFORMED", "the gRPC frame declares " .. declared .. " bytes, the body has " .. held
+        .. "; expected exactly one message")
     end
-    return sub(body, FRAME + 1)
+    return held > 0 and body:getBytes(FRAME, held) or ""
   end
 
-  function infer_proto.frame(message)
-    local n = #message
+  -- The gRPC body that holds `message` and, appended, `field`; one copy, because messages are large
+  function infer_proto.frame(message, field)
+    local n = #message + #field
     local d = n % 256
     local c = (n - d) / 256 % 256
     local b = math.floor(n / 65536) % 256
     local a = math.floor(n / 16777216)
-    return char(0, a, b, c, d) .. message
+    return char(0, a, b, c, d) .. message .. field
   end
 
   local function text_field(text, wire, first, last, label)

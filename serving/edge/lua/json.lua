@@ -95,7 +95,8 @@ do
   end
 
   -- text[at] starts a number: -> index after it, its value, whether it is written as an integer.
-  -- The value is exact up to 2^53. What overflows a double is refused, as RapidJSON does.
+  -- The value is exact for integers up to 2^53 and near enough for others to judge the
+  -- ranges of FP32 and FP64. What overflows a double is refused, as RapidJSON does.
   function json.number(text, at)
     local start, char = at, byte(text, at)
     local negative = char == 45
@@ -103,18 +104,17 @@ do
     local first, value = at, nil
     at, char, value = digits(text, at)
     if byte(text, first) == 48 and at > first + 1 then fail(text, first, "a number without leading zeros") end
-    if char ~= 46 and char ~= 101 and char ~= 69 then
-      if value == math.huge then fail(text, start, "a number below 1.8e308") end
-      return at, negative and -value or value, true
-    end
+    local integral = char ~= 46 and char ~= 101 and char ~= 69
     if char == 46 then at, char = digits(text, at + 1) end
     if char == 101 or char == 69 then
-      local sign = byte(text, at + 1)
-      at = digits(text, (sign == 43 or sign == 45) and at + 2 or at + 1)
+      local sign, exponent = byte(text, at + 1), nil
+      at, char, exponent = digits(text, (sign == 43 or sign == 45) and at + 2 or at + 1)
+      -- Exact only where it may matter for a range: a conversion of each number would cost five times the scan.
+      local scaled = (value + 1) * 10 ^ (sign == 45 and -exponent or exponent)
+      value = scaled < 1e30 and scaled or math.abs(tonumber(sub(text, start, at - 1)))
     end
-    value = tonumber(sub(text, start, at - 1))
-    if value == math.huge or value == -math.huge then fail(text, start, "a number below 1.8e308") end
-    return at, value, false
+    if value == math.huge then fail(text, start, "a number below 1.8e308") end
+    return at, negative and -value or value, integral
   end
 
   -- text[at] starts true, false or null: -> index after it, the word

@@ -102,12 +102,12 @@ do
       errors.raise("SERVER_UNAVAILABLE", "not every active model is ready")
     end
     local body = whole_body(handle, headers, limit, context)
-    local message = infer_proto.message(body:getBytes(0, body:length()))
+    local message = infer_proto.message(body)
     if endpoint.model then
       local name, version, chosen = infer_proto.target(message)
       version, chosen = versions.choose(handle, name, version, context)
       if endpoint.infer then infer_proto.check(message) end
-      if chosen then body:setBytes(infer_proto.frame(message .. protobuf.string_field(2, version))) end
+      if chosen then body:setBytes(infer_proto.frame(message, protobuf.string_field(2, version))) end
     end
     if endpoint.as then handle:headers():replace(":path", endpoint.as) end
   end

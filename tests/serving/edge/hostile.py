@@ -67,6 +67,7 @@ def malformed() -> list[Hostile]:
         "point-last": good.replace("1.5", "1.").encode(),
         "exponent-empty": good.replace("1.5", "1e").encode(),
         "double-overflow": good.replace("1.5", "1e999").encode(),
+        "zero-with-large-exponent": good.replace("1.5", "0e999").encode(),
         "digits-overflow": good.replace("1.5", "9" * 400).encode(),
         "bad-word": good.replace("1.5", "True").encode(),
         "bad-escape": good.replace('"x"', '"\\q"').encode(),
@@ -107,7 +108,13 @@ def tensors() -> list[dict[str, Any]]:
     found = [x(name=None), x(datatype=None), x(shape=None), x(data=None), x(name=5), x(name=["x"]), x(datatype=7)]
     found += [x(datatype="FP31"), x(datatype="fp32"), x(datatype=""), x(data="1"), x(data={}), x(data=3), x(data=True)]
     found += [x(data=["1"] * 16), x(data=[{}] * 16), x(data=[True] * 16), x(data=[1] * 17), x(data=[[1] * 8, [1] * 7])]
-    found += [x(data=[1e39] * 16), x(datatype="INT32", data=[1.5] * 16), x(datatype="INT32", data=[2**31] * 16)]
+    found += [
+        x(data=[1e39] * 16),
+        x(data=[3.5e38] * 16),
+        x(data=[-3.5e38] * 16),
+        x(datatype="INT32", data=[1.5] * 16),
+        x(datatype="INT32", data=[2**31] * 16),
+    ]
     found += [x(datatype="UINT8", data=[256] * 16), x(datatype="UINT8", data=[-1] * 16)]
     found += [x(datatype="UINT64", data=[2**64] * 16), x(datatype="INT64", data=[2**63] * 16)]
     found += [x(datatype="INT64", data=[-(2**63) - 1] * 16), x(datatype="BOOL", data=[1] * 16)]
