@@ -5,13 +5,13 @@ Each opener imports its runtime itself, so a process that serves ONNX never pays
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from handlers.memory import return_freed_memory
 from handlers.pipeline import RunNetwork
 from slipway.errors import EnvironmentUnfit, NetworkFailed, NetworkUnreadable
 
@@ -38,18 +38,8 @@ def open_network(path: Path, output: str = "logits", threads: int = 1) -> RunNet
             fix="publish the version again, or set network_placement to separate where the network is not beside it",
         )
     run_network = openers[path.suffix](path, output, threads)
-    _return_freed_memory()
+    return_freed_memory()
     return run_network
-
-
-def _return_freed_memory() -> None:
-    """Gives back to the system what loading has freed. glibc keeps it otherwise: 95 of the 149 MB that a session over a
-    47 MB ONNX file holds. Other C libraries have no such call and need none."""
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):
-        return
-    trim(0)
 
 
 def _open_onnx(path: Path, output: str, threads: int) -> RunNetwork:

@@ -19,6 +19,7 @@ import triton_python_backend_utils as pb_utils
 
 from handlers.answer import Question, Tensors, answer
 from handlers.log import json_logger
+from handlers.memory import WarmUp
 from handlers.networks import open_network
 from handlers.pipeline import Pipeline, RunNetwork
 from handlers.placement import fused_network, placement, refuse_numpy_2
@@ -51,9 +52,11 @@ class TritonPythonModel:
         slots = [self._read(request) for request in requests]
         questions = [slot.content for slot in slots if isinstance(slot.content, Question)]
         replies = iter(self._answer(questions) if questions else [])
-        return [
+        responses = [
             self._respond(slot, next(replies) if isinstance(slot.content, Question) else slot.content) for slot in slots
         ]
+        self._warm_up.ran()
+        return responses
 
     def _start(self, args: Mapping[str, str]) -> None:
         refuse_numpy_2(np.__version__)
@@ -68,6 +71,7 @@ class TritonPythonModel:
         else:
             run_network = _call_network(contract, int(args["model_version"]))
         self._pipeline = Pipeline(contract, run_network)
+        self._warm_up = WarmUp()
 
     def _read(self, request: Any) -> _Slot:
         ids: dict[str, str | None] = {"request_id": request.request_id() or None}

@@ -18,7 +18,7 @@ def slipway() -> Command:
 
     def run(*arguments: object, env: dict[str, str] | None = None, cwd: Path = ROOT, timeout: float = 120):
         return subprocess.run(
-            [sys.executable, "-c", "from slipway.cli import main; main()", *map(str, arguments)],
+            [Path(sys.executable).parent / "slipway", *map(str, arguments)],
             cwd=cwd,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
             capture_output=True,

@@ -58,7 +58,7 @@ def test_damage_shows_in_versions_and_lint(slipway, project: dict[str, str]) -> 
         (["status"], "SERVER_NOT_RUNNING", 5),
         (["predict", "digits", "missing.png", "--url", "http://127.0.0.1:9"], "INPUT_FILE_UNREADABLE", 3),
         (["predict", "digits", __file__, "--url", "http://127.0.0.1:9"], "SERVER_NOT_RUNNING", 5),
-        (["predict", "digits", __file__, "--url", "ftp://127.0.0.1:9"], "SETTINGS_INVALID", 3),
+        (["predict", "digits", __file__, "--url", "ftp://127.0.0.1:9"], "REQUEST_INVALID", 3),
     ],
 )
 def test_errors_have_codes_and_no_traceback(
@@ -82,7 +82,7 @@ def test_down_without_a_server(slipway, project: dict[str, str]) -> None:
     assert (run.returncode, run.stdout.strip()) == (0, "nothing was running")
 
 
-def test_shell_completion(slipway, project: dict[str, str]) -> None:
-    env = {**project, "_TYPER_COMPLETE_ARGS": "slipway rollback ", "_SLIPWAY_COMPLETE": "complete_bash"}
+def test_shell_completion_offers_published_models(slipway, project: dict[str, str]) -> None:
+    env = {**project, "_SLIPWAY_COMPLETE": "complete_bash", "COMP_WORDS": "slipway rollback d", "COMP_CWORD": "2"}
     run = slipway(env=env)
-    assert run.returncode == 0
+    assert run.stdout.split() == ["digits"], run.stderr

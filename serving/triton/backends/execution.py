@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from handlers.memory import WarmUp
 from serving.triton.backends.model_config import Config, check_array
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -26,6 +27,7 @@ class Executor:
         self._config = config
         self._run = run
         self._pb = pb
+        self._warm_up = WarmUp()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request, in order."""
@@ -39,6 +41,7 @@ class Executor:
                 responses[index] = self._error(problem)
         for group in self._groups(feeds):
             self._answer(group, requests, feeds, responses)
+        self._warm_up.ran()
         return responses
 
     def _feed(self, request: Any) -> Arrays:
