@@ -1,4 +1,4 @@
-"""Writes docs/errors.md and docs/spec.md from the code that defines them: `python docs/generate.py`. A test compares."""
+"""Writes docs/errors.md and docs/spec.md from the code: `python docs/generate.py`. A test compares."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -30,4 +29,4 @@ def own_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         made.start_envoy()
         yield made
     finally:
-        made.stop(signal.SIGKILL)
+        made.stop()

@@ -167,11 +167,24 @@ class Rig:
     def start_triton(self) -> None:
         argv, env = launcher.command(self.triton_config)
         with (self.folder / "triton.log").open("ab") as log:
-            self.triton = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
+            self.triton = subprocess.Popen(argv, env=env, stdout=log, stderr=log, start_new_session=True)
         base = f"http://127.0.0.1:{self.triton_config.http_port}/v2"
         wait(lambda: answers(f"{base}/health/live"), 20, "triton")
         for model in MODELS:
             assert self.repository_call(model, "load"), model
+
+    def kill_triton(self) -> None:
+        """SIGKILL for Triton and its model processes.
+
+        A model process that was busy when Triton 2.51 died waits for ever, and holds the client connections that it
+        inherited: their requests would neither fail nor finish.
+        """
+        if self.triton:
+            with suppress(ProcessLookupError):
+                os.killpg(self.triton.pid, signal.SIGKILL)
+            self.triton.wait()
+        for left in Path("/dev/shm").glob(f"{self.triton_config.shm_prefix}*"):
+            left.unlink()
 
     def repository_call(self, model: str, action: str) -> bool:
         url = f"http://127.0.0.1:{self.triton_config.http_port}/v2/repository/models/{model}/{action}"
@@ -188,17 +201,11 @@ class Rig:
         routes.update(self.edge, table)
         routes.wait_in_force(self.edge, table)
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        for child in (self.envoy, self.triton):
-            if child and child.poll() is None:
-                child.send_signal(how)
-        for child in (self.envoy, self.triton):
-            if child:
-                with suppress(subprocess.TimeoutExpired):
-                    child.wait(15)
-                if child.poll() is None:
-                    child.kill()
-                    child.wait()
+    def stop(self) -> None:
+        if self.envoy:
+            self.envoy.kill()
+            self.envoy.wait()
+        self.kill_triton()
 
     def request(
         self,

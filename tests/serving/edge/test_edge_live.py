@@ -139,11 +139,9 @@ def test_drain_waits_for_a_long_request_and_gives_up_in_time(own_rig: Rig) -> No
 
 
 def test_killed_triton_fails_only_what_was_in_flight(own_rig: Rig) -> None:
-    assert own_rig.triton
     with load(own_rig, "sleep0.05") as outcome:
         time.sleep(1)
-        own_rig.triton.kill()
-        own_rig.triton.wait()
+        own_rig.kill_triton()
         time.sleep(1)
         own_rig.start_triton()
         before = sum(outcome.versions.values())
@@ -171,9 +169,7 @@ def test_dead_model_process_is_bridged_until_it_is_healed(own_rig: Rig) -> None:
 
 
 def test_without_triton_health_is_down_at_once(own_rig: Rig) -> None:
-    assert own_rig.triton
-    own_rig.triton.kill()
-    own_rig.triton.wait()
+    own_rig.kill_triton()
     started = time.monotonic()
     reply = own_rig.request("GET", "/v2/health/ready")
     assert (reply.status, reply.code) == (503, "SERVER_UNAVAILABLE")
