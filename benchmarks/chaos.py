@@ -59,10 +59,10 @@ class ChaosOptions:
 @dataclass(frozen=True)
 class Outcome:
     """One event. ``requests``: sent from ``calm`` seconds before it to the end of watching; ``in_flight``: sent before
-    it and not yet answered; ``failed_in_flight``: those of them that failed; ``failed_later``: sent after it, accepted
-    by a server and failed; ``not_accepted``: no server ever had it. Seconds are from the event to the first good
-    answer to a request sent after it, and to the end of the last request that failed (0 when none did; None for a stop
-    and where nothing recovered)."""
+    the killed processes were gone, and not yet answered at the event; ``failed_in_flight``: those of them that failed;
+    ``failed_later``: sent after that, accepted by a server and failed; ``not_accepted``: no server ever had it. Seconds
+    are from the event to the first good answer to a request sent after it, and to the end of the last request that
+    failed (0 when none did; None for a stop and where nothing recovered)."""
 
     event: str
     requests: int
@@ -119,21 +119,28 @@ def run(settings: Settings, options: ChaosOptions, progress: Progress = lambda t
     return report
 
 
-def judge(event: str, struck: float, since: float, requests: Sequence[Sent], stop: bool) -> Outcome:
-    """Counts what an event at ``struck`` did to ``requests`` that were sent after ``since`` (monotonic seconds)."""
+def judge(
+    event: str, struck: float, since: float, requests: Sequence[Sent], stop: bool, ended: float | None = None
+) -> Outcome:
+    """Counts what an event at ``struck`` did to ``requests`` that were sent after ``since`` (monotonic seconds).
+
+    ``ended``: when the killed processes were gone. A large process takes milliseconds to die of SIGKILL, and its
+    sockets take requests until then: those were in flight too.
+    """
+    dead = struck if ended is None else ended
     seen = [item for item in requests if item.sent >= since]
     failed = [item for item in seen if not item.good and item.ended >= struck]
-    later = [item for item in seen if item.sent >= struck]
+    later = [item for item in seen if item.sent >= dead]
     first = min((item.ended for item in later if item.good), default=None)
     last_failure = max((item.ended for item in failed), default=struck)
     recovered = not stop and any(item.good and item.sent >= last_failure for item in later)
     return Outcome(
         event=event,
         requests=len(seen),
-        in_flight=sum(item.sent < struck <= item.ended for item in seen),
-        failed_in_flight=sum(item.sent < struck for item in failed),
-        failed_later=sum(item.sent >= struck and item.accepted for item in failed),
-        not_accepted=sum(item.sent >= struck and not item.accepted for item in failed),
+        in_flight=sum(item.sent < dead and item.ended >= struck for item in seen),
+        failed_in_flight=sum(item.sent < dead for item in failed),
+        failed_later=sum(item.sent >= dead and item.accepted for item in failed),
+        not_accepted=sum(item.sent >= dead and not item.accepted for item in failed),
         seconds_to_first_good_answer=None if stop or first is None else first - struck,
         seconds_to_all_good=last_failure - struck if recovered else None,
         errors=dict(Counter(item.error for item in failed).most_common(10)),
@@ -157,9 +164,12 @@ def _kill(event: str, pids: Sequence[int], crowd: Crowd, options: ChaosOptions) 
     struck = time.monotonic()
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
+    while not all(_gone(pid) for pid in pids):
+        time.sleep(0.001)
+    ended = time.monotonic()
     while not _well_again(crowd, struck, options.calm) and time.monotonic() - struck < options.limit:
         time.sleep(_POLL)
-    return judge(event, struck, struck - options.calm, crowd.requests(), stop=False)
+    return judge(event, struck, struck - options.calm, crowd.requests(), stop=False, ended=ended)
 
 
 def _stop(settings: Settings, crowd: Crowd, options: ChaosOptions) -> Outcome:
