@@ -49,6 +49,7 @@ lint:  ## ruff and mypy --strict
 
 bench:  ## Locust over HTTP and gRPC; CSV and an HTML report in benchmarks/results
 	@$(MAKE) --no-print-directory -j2 setup
+	@$(SLIPWAY) deploy resnet18
 	@$(SLIPWAY) bench serving
 
 down:  ## stop what was started
