@@ -22,6 +22,7 @@ EXITS = [
     (errors.EXIT_NOT_RUNNING, "nothing is running, or the server does not answer"),
     (errors.EXIT_ENVIRONMENT, "this machine or environment lacks something: `slipway doctor`"),
     (130, "interrupted from the keyboard"),
+    (141, "the reader of the output went away"),
 ]
 
 
@@ -30,7 +31,7 @@ def errors_page() -> str:
     lines = [
         "# Errors",
         "",
-        "Written by `docs/generate.py` from `slipway/errors.py`. Codes never change once released.",
+        "Written by `docs/generate.py` from `slipway/errors/`. Codes never change once released.",
         "",
         "Over HTTP an error is JSON: `error` (one line that starts with the code), `code`, `request_id`. Over gRPC the",
         "status message starts with the code. The command line prints code, what was observed, what was expected and",

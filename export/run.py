@@ -104,6 +104,8 @@ class _Export:
             version = self._unchanged(identity) if identity and not dry_run else None
         if version is not None:
             return self._found(version)
+        if not dry_run:
+            self.repository.check_writable()
         with self._step("load the trained model"):
             loaded = self._load(contract)
         if identity is None:

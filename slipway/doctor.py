@@ -18,6 +18,7 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 EXIT_ENVIRONMENT = 6  # the same as slipway.errors.EXIT_ENVIRONMENT, which needs a newer Python to import
 SUPPORTED = ((3, 10), (3, 12))
 NEEDED_DISK = 6 << 30
+REMAKE = "rm -rf .venv .venv-triton && make setup"
 NEEDED_SHM = 256 << 20
 SHM = Path("/dev/shm")  # noqa: S108 - not a temporary file: the kernel's shared memory, looked at only
 
@@ -91,6 +92,15 @@ def check_compiler() -> Check:
     return Check("c++ compiler", WARN, "none", "apt-get install g++ (only for formats that compile: AOTInductor)")
 
 
+def check_paths(folders: "tuple[Path, ...]") -> Check:
+    """Triton starts its Python models through a shell that takes a space for the end of a path (2.51)."""
+    odd = [str(folder) for folder in folders if not str(folder).isascii() or any(c.isspace() for c in str(folder))]
+    if odd:
+        fix = "move the project (or SLIPWAY_REPOSITORY, SLIPWAY_STATE_DIR) to a path of plain ASCII without spaces"
+        return Check("paths", FAIL, ", ".join(odd), fix)
+    return Check("paths", OK, "no spaces, plain ASCII")
+
+
 def check_disk(folder: Path) -> Check:
     """The two environments need about 3 GB, their installation a little more."""
     free = shutil.disk_usage(str(folder)).free
@@ -151,27 +161,30 @@ def check_environment(folder: Path, name: str, distributions: "tuple[str, ...]",
     )
     run = subprocess.run([str(python), "-c", code, *distributions], capture_output=True)
     if run.returncode != 0:
-        return Check(name, FAIL, "its interpreter does not run", "make clean setup")
+        return Check(name, FAIL, "its interpreter does not run", REMAKE)
     versions = json.loads(run.stdout.decode())
     missing = [key for key, value in versions.items() if value is None]
     found = ", ".join(f"{key} {value}" for key, value in versions.items() if value)
     if missing:
-        return Check(name, FAIL, "missing: {}".format(", ".join(missing)), "make clean setup")
+        return Check(name, FAIL, "missing: {}".format(", ".join(missing)), REMAKE)
     if not versions["numpy"].startswith(numpy_major + "."):
-        return Check(name, FAIL, found, f"numpy {numpy_major}.x is needed there: make clean setup")
+        return Check(name, FAIL, found, f"numpy {numpy_major}.x is needed there: {REMAKE}")
     return Check(name, OK, found)
 
 
 def before_setup(root: Path, ports: "tuple[int, ...]" = (8000, 8001)) -> "list[Check]":
     """What must hold before the environments are made."""
-    checks = [check_python(), check_platform(), check_venv(), check_libpython(), check_compiler()]
+    checks = [check_python(), check_platform(), check_venv(), check_libpython(), check_compiler(), check_paths((root,))]
     return [*checks, check_disk(root), check_shared_memory(), check_ports(ports)]
 
 
-def all_checks(root: Path, triton_env: Path, ports: "tuple[int, ...]" = (8000, 8001)) -> "list[Check]":
+def all_checks(
+    root: Path, triton_env: Path, ports: "tuple[int, ...]" = (8000, 8001), places: "tuple[Path, ...]" = ()
+) -> "list[Check]":
     """Everything, the two environments included."""
     return [
         *before_setup(root, ports),
+        *([check_paths((triton_env, *places))] if places else []),
         check_environment(root / ".venv", "tools environment", TOOLS, "2"),
         check_environment(triton_env, "triton environment", TRITON, "1"),
     ]

@@ -43,6 +43,8 @@ class Settings(BaseModel):
         for name in ("repository", "state_dir", "cache_dir", "triton_env"):
             # frozen: set past pydantic, once, while the object is being made
             object.__setattr__(self, name, self.root / getattr(self, name))
+        if self.http_port == self.grpc_port:
+            raise ValueError("http_port and grpc_port are the same; the first takes gRPC too, choose another second")
         return self
 
     @property
@@ -96,7 +98,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
 
 def _refused(problem: ValidationError, file: YamlFile | None, environ: Mapping[str, str]) -> Exception:
     item = problem.errors()[0]
-    variable = PREFIX + str(item["loc"][0]).upper() if item["loc"] else PREFIX
+    variable = PREFIX + str(item["loc"][0]).upper() if item["loc"] else "SLIPWAY_HTTP_PORT"
     if file is not None and variable not in environ:
         return file.refuse(problem, Settings)
     return SettingsInvalid(f"{variable}: {item['msg']}", observed=item["input"], fix=f"correct or unset {variable}")

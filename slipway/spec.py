@@ -190,7 +190,11 @@ class ModelSpec(_Section):
             key, equals, text = change.partition("=")
             if not equals or not key:
                 raise SpecInvalid("not a change", observed=change, expected="KEY=VALUE, for example serve=torchscript")
-            _set(values, key.split("."), yaml.safe_load(text))
+            try:
+                value = yaml.safe_load(text)
+            except yaml.YAMLError as problem:
+                raise SpecInvalid(f"{key}: not a YAML value", observed=text, fix="quote it") from problem
+            _set(values, key.split("."), value)
         try:
             return type(self).model_validate(values)
         except ValidationError as problem:

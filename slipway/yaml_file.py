@@ -11,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 from slipway.errors import SlipwayError
 
 Location = tuple[int | str, ...]
+#: No file of ours nests deeper than five; an alias inside its own anchor nests without end.
+_DEPTH = 20
 
 
 class YamlFile:
@@ -46,11 +48,14 @@ class YamlFile:
 
     def refuse(self, problem: ValidationError, model: type[BaseModel]) -> SlipwayError:
         """The first validation problems of a pydantic model as one error that names file, line and key."""
-        lines = [self._describe(item, model) for item in problem.errors()]
+        lines = list(dict.fromkeys(self._describe(item, model) for item in problem.errors()))
         return self._error("\n".join(lines), fix="correct the lines named above; docs/spec.md lists every key")
 
     def _describe(self, item: Any, model: type[BaseModel]) -> str:
         location: Location = tuple(item["loc"])
+        # pydantic adds the name of the branch of a union: a key that nobody wrote
+        while location and location not in self._lines and item["type"] not in ("missing", "extra_forbidden"):
+            location = location[:-1]
         key = ".".join(str(part) for part in location) or "(file)"
         text = item["msg"]
         if item["type"] == "extra_forbidden":
@@ -62,6 +67,9 @@ class YamlFile:
         return f"{self.path}:{self.line(location)}: {key}: {text}"
 
     def _walk(self, node: yaml.Node, location: Location) -> None:
+        if len(location) > _DEPTH:
+            line = node.start_mark.line + 1
+            raise self._error(f"{self.path}:{line}: nested too deeply", fix="remove the alias that contains itself")
         if isinstance(node, yaml.MappingNode):
             for key_node, value_node in node.value:
                 key = key_node.value

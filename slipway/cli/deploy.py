@@ -7,34 +7,41 @@ from typing import TYPE_CHECKING
 
 from slipway.cli.context import load_settings, load_spec, open_repository
 from slipway.cli.export import run
-from slipway.cli.options import SpecName
-from slipway.cli.output import Steps, print_line, print_table
+from slipway.cli.options import AsJson, SpecName
+from slipway.cli.output import Steps, print_json, print_line, print_table
+from slipway.cli.versions import move_pointer
 from slipway.errors import SampleUnavailable
 
 if TYPE_CHECKING:
     from export.run import ExportResult
+    from serving.client import Answer
     from slipway.settings import Settings
     from slipway.spec import ModelSpec
 
 _IMAGES = ("*.png", "*.jpg", "*.jpeg", "*.webp", "*.bmp", "*.gif")
 
 
-def deploy(model: SpecName) -> None:
+def deploy(model: SpecName, as_json: AsJson = False) -> None:
     """Sample weights where they are ours, export, gates, publish, serve, promote, and a first answer."""
     from serving import control
 
     settings, steps = load_settings(), Steps()
     spec = load_spec(model, settings)
-    results = [run(settings, model, changes, steps) for changes in _trainings(settings, model, steps)]
+    results = [run(settings, model, changes, steps, quiet=as_json) for changes in _trainings(settings, model, steps)]
     with steps.step("serve"):
         state = control.start_detached(settings, progress=steps.say)
     with steps.step("promote"):
         _promote(settings, model, results)
+    image = _first_image(settings, spec)
     with steps.step("first answer"):
-        image = _first_image(settings, spec)
-        _answer(model, image, state.edge["grpc"])
-    print_table("Where the time went", ["step", "seconds"], [(k, f"{v:.1f}") for k, v in steps.seconds.items()])
-    _how_to_go_on(model, image, state.edge["http"])
+        answer = _answer(model, image, state.edge["grpc"])
+    if as_json:
+        first = {"image": str(image), "version": answer.version, **answer.predictions[0].to_dict()}
+        print_json({"model": model, "edge": state.edge, "first_answer": first, "seconds": steps.seconds})
+    else:
+        _print_answer(model, image, answer)
+        print_table("Where the time went", ["step", "seconds"], [(k, f"{v:.1f}") for k, v in steps.seconds.items()])
+        _how_to_go_on(model, image, state.edge["http"])
 
 
 def _trainings(settings: Settings, model: str, steps: Steps) -> list[list[str]]:
@@ -51,15 +58,8 @@ def _trainings(settings: Settings, model: str, steps: Steps) -> list[list[str]]:
 
 def _promote(settings: Settings, model: str, results: list[ExportResult]) -> None:
     """What was published now becomes stable; where nothing was, the pointer stays, so a rollback is not undone."""
-    from serving import control
-
-    repository = open_repository(settings)
     new = [result.version for result in results if result.published and result.version is not None]
-    if new:
-        repository.set_pointer(model, new[-1])
-    pointer = repository.pointer(model)
-    if pointer is not None:
-        control.wait_until_routed(settings, model, pointer.stable, timeout=settings.start_seconds)
+    move_pointer(settings, model, new[-1] if new else open_repository(settings).pointer(model).stable)
 
 
 def _first_image(settings: Settings, spec: ModelSpec) -> Path:
@@ -70,14 +70,18 @@ def _first_image(settings: Settings, spec: ModelSpec) -> Path:
     return found
 
 
-def _answer(model: str, image: Path, grpc: str) -> None:
+def _answer(model: str, image: Path, grpc: str) -> Answer:
     from serving.client import PredictClient
 
     with PredictClient(f"grpc://{grpc}") as client:
         answer = client.ask(model, [image.read_bytes()])
+    if answer.predictions[0].error is not None:
+        raise answer.predictions[0].error
+    return answer
+
+
+def _print_answer(model: str, image: Path, answer: Answer) -> None:
     best = answer.predictions[0]
-    if best.error is not None:
-        raise best.error
     pairs = "  ".join(f"{label} {score:.4f}" for label, score in zip(best.labels, best.scores, strict=True))
     print_line(f"{image.name} -> {pairs}   (model {model}, version {answer.version})")
 

@@ -31,15 +31,20 @@ def export(
 ) -> None:
     """Export a model in every format of its spec; publish a version only when all gates pass."""
     settings = load_settings()
-    result = run(settings, model, changes or [], Steps(), dry_run=dry_run, as_json=as_json)
+    result = run(settings, model, changes or [], Steps(), dry_run=dry_run, quiet=as_json)
+    moved = None
     if activate and result.version is not None:
-        from slipway.cli.versions import promote
+        from slipway.cli.versions import move_pointer
 
-        promote(model, result.version)
+        moved = move_pointer(settings, model, result.version)
+    if as_json:
+        print_json({**asdict(result), "activated": asdict(moved) if moved else None})
+    elif moved is not None:
+        print_line(f"{model}: version {moved.stable} is stable, {moved.previous or 'none'} is previous")
 
 
 def run(
-    settings: Settings, model: str, changes: list[str], steps: Steps, *, dry_run: bool = False, as_json: bool = False
+    settings: Settings, model: str, changes: list[str], steps: Steps, *, dry_run: bool = False, quiet: bool = False
 ) -> ExportResult:
     """Exports one model, prints its gates and returns the result; the gates are printed also when one fails."""
     from export.run import export_model
@@ -49,13 +54,12 @@ def run(
         try:
             result = export_model(spec, settings, dry_run=dry_run, progress=lambda event: _tell(steps, event))
         except GateFailed as error:
-            _print_gates(error.evidence, as_json)
+            _print_gates(error.evidence, quiet)
             raise
-    if as_json:
-        print_json(asdict(result))
+    if quiet:
         return result
     if not result.unchanged:
-        _print_gates(result.evidence, as_json)
+        _print_gates(result.evidence, quiet)
     state = "unchanged" if result.unchanged else "published" if result.published else "passed, not published (dry run)"
     print_line(f"{model}: {state}" + (f", version {result.version}" if result.version else ""))
     return result

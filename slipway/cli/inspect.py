@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def doctor(as_json: AsJson = False) -> None:
     """What this machine has and lacks, and how to get it. Exit code 6 when something must be mended."""
     settings = load_settings()
-    found = checks.all_checks(settings.root, settings.triton_env, (settings.http_port, settings.grpc_port))
+    ports = (settings.http_port, settings.grpc_port)
+    places = (settings.repository, settings.state_dir)
+    found = checks.all_checks(settings.root, settings.triton_env, ports, places)
     if as_json:
         print_json({"checks": [check.to_dict() for check in found]})
     else:
@@ -36,6 +38,7 @@ def lint(as_json: AsJson = False) -> None:
     repository = open_repository(settings)
     for model in repository.models():
         rows += [_version_row(repository, model, version) for version in repository.versions(model)]
+        rows.append(_pointer_row(repository, model))
     if as_json:
         print_json({"findings": [{"what": what, "state": state, "problem": problem} for what, state, problem in rows]})
     else:
@@ -60,6 +63,15 @@ def _version_row(repository: Repository, model: str, version: int) -> Row:
     what = f"{model} version {version}"
     try:
         repository.verify(model, version)
+    except SlipwayError as error:
+        return what, error.code, str(error)
+    return what, "ok", ""
+
+
+def _pointer_row(repository: Repository, model: str) -> Row:
+    what = f"{model} pointer"
+    try:
+        repository.check_pointer(model)
     except SlipwayError as error:
         return what, error.code, str(error)
     return what, "ok", ""

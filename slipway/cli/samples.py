@@ -10,6 +10,7 @@ import typer
 from slipway.cli.context import load_settings
 from slipway.cli.options import AsJson
 from slipway.cli.output import Steps, print_json, print_line, print_table
+from slipway.errors import OutputUnwritable
 
 
 def samples(
@@ -31,10 +32,16 @@ def samples(
             )
         return
     if out is not None:
-        written = registry.write_images(name, split, out)
-        print_json({"images": [str(path) for path in written]}) if as_json else print_line(
-            f"{len(written)} images in {out}"
-        )
+        try:
+            written = registry.write_images(name, split, out)
+        except OSError as error:
+            raise OutputUnwritable(
+                f"{out} cannot be written to", observed=error.strerror, fix="name a folder that can be made"
+            ) from error
+        if as_json:
+            print_json({"images": [str(path) for path in written]})
+        else:
+            print_line(f"{len(written)} images in {out}")
         return
     steps = Steps()
     with steps.step(f"sample {name}"):

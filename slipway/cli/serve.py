@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from enum import Enum
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +15,7 @@ from slipway.cli.output import Steps, print_json, print_line, print_table
 
 def serve(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when it answers; stop with `down`.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Serve the repository: Triton behind Envoy, ready when every active version has answered its golden image."""
     from serving import control
@@ -24,18 +27,25 @@ def serve(
     steps = Steps()
     with steps.step("serve"):
         state = control.start_detached(settings, progress=steps.say)
-    _print_status(state.to_dict())
+    if as_json:
+        print_json(state.to_dict())
+    else:
+        _print_status(state.to_dict())
 
 
 def down(
     timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds to wait for requests to finish.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Stop what was started: no new requests, accepted ones finish, then Envoy and Triton end."""
     from serving import control
 
     settings = load_settings()
     stopped = control.stop(settings, timeout=timeout or settings.drain_seconds + 30)
-    print_line("stopped" if stopped else "nothing was running")
+    if as_json:
+        print_json({"stopped": stopped})
+    else:
+        print_line("stopped" if stopped else "nothing was running")
 
 
 def status(as_json: AsJson = False) -> None:
@@ -49,17 +59,29 @@ def status(as_json: AsJson = False) -> None:
         _print_status(values)
 
 
+class Component(str, Enum):
+    """Whose log: the names of the files in the logs folder."""
+
+    supervisor = "supervisor"
+    triton = "triton"
+    envoy = "envoy"
+    access = "edge-access"
+
+
 def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the newest lines.")] = 40,
-    component: Annotated[
-        str | None, typer.Option(help="Only this one: supervisor, triton, envoy, edge-access.")
-    ] = None,
+    component: Annotated[Component | None, typer.Option(help="Only this one.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """The newest lines of the servers' structured logs, in the order of time."""
+    """The newest lines of the servers' structured logs, in the order of time: one JSON object a line."""
     from serving.log_reader import newest
 
-    for line in newest(load_settings().state_dir / "logs", lines, component):
-        print_line(line)
+    found = newest(load_settings().state_dir / "logs", lines, component.value if component else None)
+    if as_json:
+        print_json({"lines": [json.loads(line) for line in found]})
+    else:
+        for line in found:
+            print_line(line)
 
 
 def _print_status(values: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,10 +10,10 @@ import typer
 from slipway.cli.context import load_settings, open_repository
 from slipway.cli.options import AsJson, ModelName
 from slipway.cli.output import print_json, print_line, print_table
-from slipway.errors import RepositoryDamaged
+from slipway.errors import RepositoryDamaged, SlipwayError, VersionLoadFailed
 
 if TYPE_CHECKING:
-    from slipway.repository import Repository
+    from slipway.repository import Pointer, Repository
     from slipway.settings import Settings
 
 
@@ -39,24 +40,61 @@ def versions(
         )
 
 
-def promote(model: ModelName, version: Annotated[int, typer.Argument(help="Becomes the stable version.")]) -> None:
+def promote(
+    model: ModelName,
+    version: Annotated[int, typer.Argument(help="Becomes the stable version.")],
+    as_json: AsJson = False,
+) -> None:
     """Make a published version the one that answers requests without a version."""
-    settings = load_settings()
-    pointer = open_repository(settings).set_pointer(model, version)
-    print_line(f"{model}: version {pointer.stable} is stable, {pointer.previous or 'none'} is previous")
-    _wait(settings, model, pointer.stable, pointer.previous)
+    _report(model, move_pointer(load_settings(), model, version), as_json)
 
 
 def rollback(
     model: ModelName,
     to: Annotated[int | None, typer.Option("--to", help="This version instead of the previous one.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Go back to the previous version; it is still loaded and warm, so this is a pointer flip."""
     settings = load_settings()
-    before = open_repository(settings).pointer(model)
-    pointer = open_repository(settings).rollback(model, to)
-    print_line(f"{model}: back to version {pointer.stable}; {pointer.previous or 'none'} is previous")
-    _wait(settings, model, pointer.stable, before.stable if before else None)
+    target = to if to is not None else open_repository(settings).rollback_target(model)
+    _report(model, move_pointer(settings, model, target), as_json)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a promotion or rollback did. ``served``: whether a server of this repository answers with it now."""
+
+    stable: int
+    previous: int | None
+    served: bool
+
+
+def move_pointer(settings: Settings, model: str, version: int) -> Moved:
+    """Verifies a version, points to it, and waits until a running server routes it.
+
+    What the server refuses is pointed back, with the rollback target as it was, and the refusal raised.
+    """
+    repository = open_repository(settings)
+    repository.verify(model, version)
+    before = repository.pointer_or_none(model)
+    pointer = repository.set_pointer(model, version)
+    try:
+        served = _wait(settings, model, pointer)
+    except VersionLoadFailed:
+        if before is not None:
+            repository.restore_pointer(model, before, pointer)
+        raise
+    return Moved(pointer.stable, pointer.previous, served)
+
+
+def _report(model: str, moved: Moved, as_json: bool) -> None:
+    if as_json:
+        print_json({"model": model, **asdict(moved)})
+        return
+    print_line(f"{model}: version {moved.stable} is stable, {moved.previous or 'none'} is previous")
+    print_line(
+        f"{model}: the server answers with it" if moved.served else f"{model}: no server of this repository runs"
+    )
 
 
 def collect(
@@ -71,25 +109,19 @@ def collect(
         print_line("\n".join(f"removed {name}" for name in removed) or "nothing to remove")
 
 
-def _wait(settings: Settings, model: str, version: int, before: int | None) -> None:
-    """Where a server runs, returns when it routes the version; where it refuses it, points back and raises."""
+def _wait(settings: Settings, model: str, pointer: Pointer) -> bool:
     from serving import control
     from serving.state import running_state
-    from slipway.errors import VersionLoadFailed
 
-    if running_state(settings.state_dir) is None:
-        return
-    try:
-        control.wait_until_routed(settings, model, version, timeout=settings.start_seconds)
-    except VersionLoadFailed:
-        if before is not None:
-            open_repository(settings).set_pointer(model, before)
-        raise
-    print_line(f"{model}: the server answers with version {version}")
+    state = running_state(settings.state_dir)
+    if state is None or state.repository != str(settings.repository):
+        return False
+    control.wait_until_routed(settings, model, pointer.stable, timeout=settings.start_seconds)
+    return True
 
 
 def _rows(repository: Repository, model: str, verify: bool) -> list[dict[str, Any]]:
-    pointer = repository.pointer(model)
+    pointer = repository.pointer_or_none(model)
     roles = {pointer.previous: "previous", pointer.stable: "stable"} if pointer else {}
     return [_row(repository, model, version, roles.get(version, ""), verify) for version in repository.versions(model)]
 
@@ -98,8 +130,8 @@ def _row(repository: Repository, model: str, version: int, role: str, verify: bo
     row: dict[str, Any] = {"model": model, "version": version, "role": role, "state": "published"}
     try:
         manifest = repository.verify(model, version) if verify else repository.manifest(model, version)
-    except RepositoryDamaged as error:
-        return {**row, "state": f"damaged: {error.observed}"}
+    except SlipwayError as error:
+        return {**row, "state": f"damaged: {error.observed or error.message}"}
     formats = manifest.evidence.get("formats", {})
     accuracies = [
         found["accuracy"]["exported"] for found in formats.values() if found.get("accuracy", {}).get("labelled")

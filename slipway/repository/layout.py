@@ -46,7 +46,11 @@ class Pointer:
     def read(cls, path: Path) -> Pointer | None:
         """The pointer, or None where nothing was published yet; raises RepositoryDamaged for a malformed file."""
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            pointer = cls(**json.loads(path.read_text(encoding="utf-8")))
+            numbers = (pointer.stable, pointer.highest, 0 if pointer.previous is None else pointer.previous)
+            if not all(type(number) is int for number in numbers) or not isinstance(pointer.updated, str):
+                raise TypeError("stable, previous and highest must be numbers, updated a text")
+            return pointer
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as problem:
@@ -54,14 +58,22 @@ class Pointer:
                 f"{path}: {problem}", fix="`slipway rollback MODEL --to VERSION` writes it anew"
             ) from problem
 
+    @classmethod
+    def read_or_none(cls, path: Path) -> Pointer | None:
+        """As :meth:`read`, with None for a damaged file too: for those who are about to write it anew."""
+        try:
+            return cls.read(path)
+        except RepositoryDamaged:
+            return None
+
     def write(self, path: Path) -> None:
         """Replaces the pointer in one step."""
         write_atomically(path, json.dumps(asdict(self), indent=2) + "\n")
 
 
 def now() -> str:
-    """UTC, ISO 8601, seconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    """UTC, ISO 8601, microseconds: two pointers written one after the other differ."""
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
 def numbered(directory: Path) -> list[int]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 from pathlib import Path
 
 from slipway import manifest as manifests
 from slipway.contract import Contract
-from slipway.errors import ModelNotFound, RepositoryDamaged, RollbackImpossible, VersionNotFound
+from slipway.errors import ModelNotFound, OutputUnwritable, RepositoryDamaged, RollbackImpossible, VersionNotFound
 from slipway.files import sha256_file
 from slipway.manifest import Manifest
 from slipway.repository import layout
 from slipway.repository.layout import POINTER, Pointer
 from slipway.repository.publish import OnStep, Publication, collect, locked, publish, remove_version
+
+#: The names that a specification may give: nothing that is a path gets further than this.
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 class Repository:
@@ -27,12 +32,12 @@ class Repository:
         return sorted(
             item.name
             for item in self.path.iterdir()
-            if item.is_dir() and "." not in item.name and layout.published(item)
+            if item.is_dir() and _NAME.fullmatch(item.name) and layout.published(item)
         )
 
     def versions(self, model: str) -> list[int]:
-        """Published versions of a model, ascending; raises ModelNotFound."""
-        found = layout.published(self.path / model)
+        """Published versions of a model, ascending; raises ModelNotFound, for a name that is a path too."""
+        found = layout.published(self.path / model) if _NAME.fullmatch(model) else []
         if not found:
             raise ModelNotFound(
                 f"the repository has no model {model!r}",
@@ -71,19 +76,33 @@ class Repository:
             )
         return manifest
 
+    def check_writable(self) -> None:
+        """Raises OutputUnwritable where a publication would fail, before the work for it is done."""
+        try:
+            # the nearest folder that exists: nothing is made before there is something to publish
+            folder = next(item for item in (self.path, *self.path.parents) if item.exists())
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-"):
+                pass
+        except OSError as problem:
+            raise OutputUnwritable(
+                "the model repository cannot be written to",
+                observed=f"{self.path}: {problem.strerror}",
+                fix="make the folder writable, or name another with SLIPWAY_REPOSITORY",
+            ) from problem
+
     def publish(self, publication: Publication, on_step: OnStep = lambda step: None) -> int:
         """Publishes one version as a transaction and returns its number; see slipway.repository.publish."""
         return publish(self.path, publication, on_step)
 
-    def pointer(self, model: str) -> Pointer | None:
-        """Which version answers requests without one; None when nothing is published.
+    def pointer(self, model: str) -> Pointer:
+        """Which version answers requests without one; raises ModelNotFound or RepositoryDamaged.
 
         A publisher that died between its commit and its pointer leaves a first version without pointer: then the
         lowest published version answers, which is the one that the pointer would have named.
         """
-        found = layout.published(self.path / model)
+        found = self.versions(model)
         pointer = Pointer.read(self.path / model / POINTER)
-        if pointer is None and found:
+        if pointer is None:
             return Pointer(stable=found[0], previous=None, highest=found[-1], updated=layout.now())
         return pointer
 
@@ -92,34 +111,65 @@ class Repository:
         self.version_dir(model, version)
         home = self.path / model
         with locked(home):
-            old = self.pointer(model)
-            if old is not None and old.stable == version and (home / POINTER).is_file():
+            # A damaged pointer is mended here: this is what its error tells people to do.
+            old = Pointer.read_or_none(home / POINTER)
+            if old is not None and old.stable == version:
                 return old
-            previous = old.stable if old is not None and old.stable != version else None
-            highest = max(self.versions(model)[-1], old.highest if old else 0)
+            found = self.versions(model)
+            implied = None if (home / POINTER).exists() else found[0]
+            stable = old.stable if old is not None else implied
+            previous = stable if stable in found and stable != version else None
+            highest = max(found[-1], old.highest if old else 0)
             new = Pointer(stable=version, previous=previous, highest=highest, updated=layout.now())
             new.write(home / POINTER)
         return new
 
-    def rollback(self, model: str, to: int | None = None) -> Pointer:
-        """Points back to ``to``, or to the previous version; raises RollbackImpossible where there is none."""
+    def restore_pointer(self, model: str, before: Pointer, written: Pointer) -> None:
+        """Takes back ``written``, with its rollback target, unless somebody has pointed elsewhere since."""
+        home = self.path / model
+        with locked(home):
+            if Pointer.read_or_none(home / POINTER) == written:
+                before.write(home / POINTER)
+
+    def pointer_or_none(self, model: str) -> Pointer | None:
+        """As :meth:`pointer`, with None for a damaged one."""
         self.versions(model)
+        try:
+            return self.pointer(model)
+        except RepositoryDamaged:
+            return None
+
+    def rollback_target(self, model: str) -> int:
+        """The previous version; raises RollbackImpossible where there is none."""
         pointer = self.pointer(model)
-        target = to if to is not None else pointer.previous if pointer else None
-        if target is None:
+        if pointer.previous is None:
             raise RollbackImpossible(
                 f"{model} has no previous version",
-                observed=f"versions: {self.versions(model)}, stable: {pointer.stable if pointer else None}",
+                observed=f"versions: {self.versions(model)}, stable: {pointer.stable}",
                 fix=f"name one: `slipway rollback {model} --to VERSION`",
             )
-        return self.set_pointer(model, target)
+        return pointer.previous
+
+    def rollback(self, model: str, to: int | None = None) -> Pointer:
+        """Points back to ``to``, or to the previous version; raises RollbackImpossible where there is none."""
+        return self.set_pointer(model, self.rollback_target(model) if to is None else to)
+
+    def check_pointer(self, model: str) -> None:
+        """Raises RepositoryDamaged when the pointer cannot be read or names versions that do not exist."""
+        pointer, found = self.pointer(model), self.versions(model)
+        if pointer.stable not in found or pointer.previous not in (None, *found):
+            raise RepositoryDamaged(
+                f"{model}: the pointer names a version that does not exist",
+                observed=f"stable {pointer.stable}, previous {pointer.previous}, published {found}",
+                fix=f"`slipway promote {model} VERSION` writes it anew",
+            )
 
     def collect_garbage(self, keep: int | None = None) -> list[str]:
         """Removes what dead publishers left and, with ``keep``, all but the newest ``keep`` versions of each model
         and those that its pointer names. Returns the removed paths, relative to the repository."""
         removed: list[str] = []
-        homes = [item for item in self.path.iterdir() if item.is_dir() and "." not in item.name]
-        for home in homes if self.path.is_dir() else []:
+        homes = [item for item in self.path.iterdir() if item.is_dir()] if self.path.is_dir() else []
+        for home in (item for item in homes if _NAME.fullmatch(item.name)):
             with locked(home):
                 removed += [str(path.relative_to(self.path)) for path in collect(self.path, home.name)]
                 removed += self._trim(home.name, keep) if keep is not None else []
@@ -127,9 +177,9 @@ class Repository:
 
     def _trim(self, model: str, keep: int) -> list[str]:
         pointer = self.pointer(model)
-        held = {pointer.stable, pointer.previous} if pointer else set()
+        held = {pointer.stable, pointer.previous}
         found = layout.published(self.path / model)
-        doomed = [version for version in found[: len(found) - keep] if version not in held]
+        doomed = [version for version in found[: max(0, len(found) - keep)] if version not in held]
         for version in doomed:
             remove_version(self.path, model, version, self.manifest(model, version).networks)
         return [f"{model}/{version}" for version in doomed]

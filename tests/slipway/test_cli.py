@@ -32,8 +32,9 @@ def test_versions_promote_and_rollback(slipway, project: dict[str, str]) -> None
         (1, "stable", "verified"),
         (2, "", "verified"),
     ]
-    assert "version 2 is stable" in slipway("promote", "digits", "2", env=project).stdout
-    assert "back to version 1" in slipway("rollback", "digits", env=project).stdout
+    moved = json.loads(slipway("promote", "digits", "2", "--json", env=project).stdout)
+    assert moved == {"model": "digits", "stable": 2, "previous": 1, "served": False}
+    assert "version 1 is stable" in slipway("rollback", "digits", env=project).stdout
     assert "Published versions" in slipway("versions", env=project).stdout
 
 
@@ -46,6 +47,15 @@ def test_damage_shows_in_versions_and_lint(slipway, project: dict[str, str]) -> 
     assert json.loads(run.stdout)["versions"][1]["state"].startswith("damaged")
     assert json.loads(run.stderr)["error"]["code"] == "REPOSITORY_DAMAGED"
     assert slipway("lint", env=project).returncode == 1
+    refused = slipway("promote", "digits", "2", env=project)
+    assert (refused.returncode, "REPOSITORY_DAMAGED" in refused.stderr) == (1, True)
+    manifest = path.parents[2] / "digits/1/manifest.json"
+    manifest.chmod(0o644)
+    manifest.write_text("{")
+    assert [row["version"] for row in json.loads(slipway("versions", "--json", env=project).stdout)["versions"]] == [
+        1,
+        2,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -54,6 +64,9 @@ def test_damage_shows_in_versions_and_lint(slipway, project: dict[str, str]) -> 
         (["rollback", "digits"], "ROLLBACK_IMPOSSIBLE", 4),
         (["rollback", "digist"], "MODEL_NOT_FOUND", 4),
         (["promote", "digits", "7"], "VERSION_NOT_FOUND", 4),
+        (["promote", "digits/", "1"], "MODEL_NOT_FOUND", 4),
+        (["samples", "nothing"], "SAMPLE_UNAVAILABLE", 4),
+        (["samples", "digits", "--out", "/proc/x"], "OUTPUT_UNWRITABLE", 3),
         (["export", "nothing"], "SPEC_NOT_FOUND", 4),
         (["status"], "SERVER_NOT_RUNNING", 5),
         (["predict", "digits", "missing.png", "--url", "http://127.0.0.1:9"], "INPUT_FILE_UNREADABLE", 3),

@@ -75,6 +75,11 @@ def test_an_environment_with_numpy_2_is_refused_for_triton() -> None:
     assert doctor.check_environment(environment / "none", "triton", ("numpy",), "1").state == doctor.WARN
 
 
+@pytest.mark.parametrize(("name", "state"), [("plain", "ok"), ("with space", "fail"), ("größe", "fail")])
+def test_paths_that_triton_cannot_take(name: str, state: str) -> None:
+    assert doctor.check_paths((Path("/srv") / name,)).state == state
+
+
 def test_json(slipway) -> None:
     run = slipway("doctor", "--json")
     names = {check["name"]: check for check in json.loads(run.stdout)["checks"]}

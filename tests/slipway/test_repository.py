@@ -128,3 +128,55 @@ def test_an_incomplete_publication_is_refused(tmp_path: Path, change: dict, word
 def test_published_files_are_read_only(repository: Repository) -> None:
     modes = {path.stat().st_mode & 0o222 for path in (repository.path / "digits/1").rglob("*") if path.is_file()}
     assert modes == {0}
+
+
+@pytest.mark.parametrize("keep", [3, 4, 9])
+def test_garbage_with_more_to_keep_than_there_is_removes_nothing(repository: Repository, keep: int) -> None:
+    assert repository.collect_garbage(keep=keep) == []
+    assert repository.versions("digits") == [1, 2, 3]
+
+
+def test_garbage_of_a_repository_that_is_not_there(tmp_path: Path) -> None:
+    assert Repository(tmp_path / "none").collect_garbage() == []
+
+
+@pytest.mark.parametrize("name", ["digits/", "../repository/digits", ".", "", "digits.onnx", "Digits", "/etc"])
+def test_a_name_that_is_a_path_is_no_model(repository: Repository, name: str) -> None:
+    for act in (repository.versions, repository.pointer, lambda model: repository.set_pointer(model, 1)):
+        with pytest.raises(errors.ModelNotFound):
+            act(name)
+
+
+@pytest.mark.parametrize("text", ["{bad", '{"stable": "2", "previous": null, "highest": "x", "updated": "n"}', "[]"])
+def test_a_damaged_pointer_is_named_and_mended_by_promoting(repository: Repository, text: str) -> None:
+    (repository.path / "digits/pointer.json").write_text(text)
+    with pytest.raises(errors.RepositoryDamaged, match="rollback MODEL --to"):
+        repository.pointer("digits")
+    assert repository.pointer_or_none("digits") is None
+    assert repository.set_pointer("digits", 2).stable == 2
+    repository.check_pointer("digits")
+
+
+def test_a_pointer_to_nowhere_is_found_and_never_becomes_previous(repository: Repository) -> None:
+    path = repository.path / "digits/pointer.json"
+    path.write_text(path.read_text().replace('"stable": 1', '"stable": 9'))
+    with pytest.raises(errors.RepositoryDamaged, match="does not exist"):
+        repository.check_pointer("digits")
+    assert repository.set_pointer("digits", 2).previous is None
+
+
+def test_a_refused_promotion_gives_the_rollback_target_back(repository: Repository) -> None:
+    repository.set_pointer("digits", 3)
+    before = repository.pointer("digits")
+    written = repository.set_pointer("digits", 2)
+    repository.restore_pointer("digits", before, written)
+    assert repository.pointer("digits") == before
+    other = repository.set_pointer("digits", 1)
+    repository.restore_pointer("digits", before, written)
+    assert repository.pointer("digits") == other
+
+
+def test_a_repository_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.OutputUnwritable):
+        Repository(tmp_path / "file").check_writable()

@@ -49,6 +49,8 @@ def test_defaults_and_contract(tmp_path: Path) -> None:
         ("  height: 32", "  height: [", r"digits.yaml:\d+: not valid YAML"),
         ("  factory: samples.digits.model:build\n", "", "exactly one of factory and torchvision"),
         ('"0", "1"', '"0", "0"', "a label stands twice"),
+        ('["0", "1", "2"]', "[0, 1]", r"digits.yaml:9: labels"),
+        ("model: digits", "model: &a {x: *a}", "nested too deeply"),
         ("samples:", "serve: torch_export\nsamples:", "cannot be served"),
         ("model: digits", "model: Digits.v1", r"digits.yaml:1: model"),
     ],
@@ -57,6 +59,12 @@ def test_mistakes_name_file_line_and_key(tmp_path: Path, old: str, new: str, wor
     assert old in GOOD
     with pytest.raises(errors.SpecInvalid, match=words):
         ModelSpec.load(write(tmp_path, GOOD.replace(old, new)))
+
+
+@pytest.mark.parametrize("change", ["input.height=[1", "input.height", "model.x=1", "input.height=tall"])
+def test_wrong_changes(tmp_path: Path, change: str) -> None:
+    with pytest.raises(errors.SpecInvalid):
+        ModelSpec.load(write(tmp_path, GOOD)).changed([change])
 
 
 def test_top_k_beyond_the_labels(tmp_path: Path) -> None:
@@ -91,6 +99,7 @@ def test_settings_from_file_and_environment(tmp_path: Path) -> None:
         ({"SLIPWAY_HTTP_PORT": "many"}, "SLIPWAY_HTTP_PORT"),
         ({"SLIPWAY_HTPP_PORT": "1"}, "unknown setting"),
         ({"SLIPWAY_ENVIRONMENT": "nowhere"}, "nowhere.yaml"),
+        ({"SLIPWAY_HTTP_PORT": "8001"}, "are the same"),
     ],
 )
 def test_wrong_settings(tmp_path: Path, environ: dict, words: str) -> None:
