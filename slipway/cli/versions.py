@@ -138,7 +138,7 @@ def _row(repository: Repository, model: str, version: int, role: str, verify: bo
     ]
     return {
         **row,
-        "created": manifest.created,
+        "created": manifest.created[:19] + "Z",
         "formats": ", ".join(formats or manifest.networks),
         "MB": round(sum(entry.bytes for entry in manifest.files.values()) / 1e6, 1),
         # the worst of its formats: whichever of them answers is at least this good
