@@ -17,8 +17,15 @@ from urllib.parse import urlsplit
 import numpy as np
 from tritonclient.utils import InferenceServerException
 
-from slipway.errors import RequestInvalid, ServerNotRunning, SlipwayError, all_errors
+from slipway.errors import ModelNotFound, RequestInvalid, ServerNotRunning, SlipwayError, all_errors
 
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_HOST = re.compile(r"[\w.:%-]+")
+#: In the texts of the HTTP and gRPC clients: nothing listens, the connection ended, the name has no address.
+_SILENCE = (
+    *("connect", "refused", "unreachable", "reset", "goaway", "deadline", "timed out"),
+    *("resolv", "resolution", "lookup", "name or service"),
+)
 _CODE = re.compile(r"\b([A-Z][A-Z_]{2,}): ?(.*)", re.DOTALL)
 
 
@@ -59,14 +66,8 @@ class PredictClient:
     """``url``: ``host:port`` or ``http://host:port`` for HTTP, ``grpc://host:port`` for gRPC. ``timeout``: seconds."""
 
     def __init__(self, url: str, timeout: float = 60.0) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "grpc") or not parts.hostname:
-            raise RequestInvalid(
-                "not an address of a server", observed=url, expected="http://host:port or grpc://host:port"
-            )
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        self.address = f"{host}:{parts.port or (8000 if parts.scheme == 'http' else 8001)}"
-        self._transport: _Transport = (_Http if parts.scheme == "http" else _Grpc)(self.address, timeout)
+        scheme, self.address = _parse(url)
+        self._transport: _Transport = (_Http if scheme == "http" else _Grpc)(self.address, timeout)
 
     def __enter__(self) -> PredictClient:
         return self
@@ -99,6 +100,11 @@ class PredictClient:
         request_id: str | None = None,
     ) -> Answer:
         """As :meth:`predict`, with the version that answered and the request's id, which every log repeats."""
+        if not _MODEL.fullmatch(model):
+            # it would become a part of a path, and another request than was meant
+            raise ModelNotFound(
+                f"there is no model named {model!r}", expected="letters, digits, _, - and ., a letter or digit first"
+            )
         options = {} if top_k is None else {"top_k": top_k}
         request_id = request_id or uuid.uuid4().hex
         try:
@@ -108,6 +114,23 @@ class PredictClient:
         except (OSError, EOFError) as problem:
             raise error_from(f"connection failed: {problem}", self.address) from problem
         return Answer(_predictions(reply), self._transport.version(reply), request_id)
+
+
+def _parse(url: str) -> tuple[str, str]:
+    """``(scheme, host:port)``; raises RequestInvalid for what is no address."""
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host, port = parts.hostname or "", parts.port
+        # what the resolver would do: refuses empty labels and those above 63 characters
+        known = parts.scheme in ("http", "grpc") and _HOST.fullmatch(host) and host.encode("idna") and port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise RequestInvalid(
+            "not an address of a server", observed=url, expected="http://host:port or grpc://host:port"
+        )
+    host = f"[{host}]" if ":" in host else host
+    return parts.scheme, f"{host}:{port or (8000 if parts.scheme == 'http' else 8001)}"
 
 
 class _Http:
@@ -196,9 +219,7 @@ def error_from(text: str, address: str = "the server") -> SlipwayError:
     if match is not None and match[1] in kinds:
         return kinds[match[1]](match[2].strip())
     lowered = text.lower()
-    if any(
-        word in lowered for word in ("connect", "refused", "unreachable", "reset", "goaway", "deadline", "timed out")
-    ):
+    if any(word in lowered for word in _SILENCE):
         return ServerNotRunning(
             f"{address} does not answer", observed=text.splitlines()[0][:200], fix="`slipway serve`"
         )

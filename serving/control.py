@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serving import process_id
+from serving import folders, process_id
 from serving.state import FILE_NAME, ModelState, State, read_state, running_state
 from serving.triton import leftovers, shared_memory
 from slipway.errors import (
@@ -30,6 +30,8 @@ _POLL = 0.05
 _SETTINGS_FILE = "settings.json"
 _OUTPUT_FILE = "supervisor.out"
 _ERROR_FILE = "start-error.json"
+#: The supervisor looks at the repository every 0.3 s: a model that it has not seen after this time is not there.
+_UNSEEN_SECONDS = 5.0
 #: A stop waits for the drain, and this many seconds for the servers to end.
 _STOP_MARGIN = 15.0
 
@@ -98,18 +100,31 @@ def status(settings: Settings) -> State:
     return state
 
 
-def wait_until_ready(settings: Settings, model: str, version: int, timeout: float = 120.0) -> State:
-    """Waits until a version is loaded and has answered its golden image, routed or not. Raises as wait_until_routed."""
-    return _wait_for(settings, model, version, timeout, lambda found: _is_ready(found, version), pointed=False)
-
-
-def wait_until_routed(settings: Settings, model: str, version: int, timeout: float = 120.0) -> State:
+def wait_until_routed(
+    settings: Settings, model: str, version: int, timeout: float = 120.0, pointer_updated: str = ""
+) -> State:
     """Waits until requests without a version reach ``version``.
 
+    ``pointer_updated``: the stamp (``Pointer.updated``) of the pointer that was just written; what the supervisor
+    said of the version before it saw that pointer does not count as a refusal.
+
     Raises VersionLoadFailed with the reason when the supervisor refused it or ``timeout`` seconds passed,
-    ServerNotRunning when the supervisor ends, ModelNotFound when it does not see the model in that time.
+    ServerNotRunning when the supervisor ends, ModelNotFound when it does not see the model for some seconds.
     """
-    return _wait_for(settings, model, version, timeout, lambda found: found.routed == version, pointed=True)
+    deadline = time.monotonic() + timeout
+    unseen = time.monotonic() + _UNSEEN_SECONDS
+    while True:
+        state = status(settings)
+        found = state.model(model)
+        if found is not None and found.routed == version:
+            return state
+        if found is not None:
+            _refuse_failed(found, version, pointer_updated)
+        if found is not None or _is_busy(state):
+            unseen = time.monotonic() + _UNSEEN_SECONDS
+        if time.monotonic() > min(deadline, unseen):
+            raise _too_late(model, version, timeout, found)
+        time.sleep(_POLL)
 
 
 def clean_up(settings: Settings) -> None:
@@ -125,8 +140,9 @@ def clean_up(settings: Settings) -> None:
 
 
 def _spawn(settings: Settings) -> subprocess.Popen[bytes]:
+    folders.refuse_unservable(settings)
+    folders.make(settings)
     folder = settings.state_dir
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
     (folder / _ERROR_FILE).unlink(missing_ok=True)
     # Only what was set: which ports a person chose decides whether a taken one is an error.
     write_atomically(folder / _SETTINGS_FILE, settings.model_dump_json(exclude_unset=True), mode=0o600)
@@ -217,33 +233,19 @@ def _start_error(settings: Settings, code: int | None) -> SlipwayError:
         )
 
 
-def _wait_for(
-    settings: Settings,
-    model: str,
-    version: int,
-    timeout: float,
-    reached: Callable[[ModelState], bool],
-    pointed: bool,
-) -> State:
-    deadline = time.monotonic() + timeout
-    while True:
-        state = status(settings)
-        found = state.model(model)
-        if found is not None and reached(found):
-            return state
-        # Before the supervisor has seen the new pointer, a failure in its state is an old one.
-        seen = found is not None and (found.pointer == version or not pointed)
-        number = found.version(version) if found is not None and seen else None
-        if number is not None and number.state == "failed":
-            raise VersionLoadFailed(f"{model} version {version} is not served", observed=number.reason)
-        if time.monotonic() > deadline:
-            raise _too_late(model, version, timeout, found)
-        time.sleep(_POLL)
-
-
-def _is_ready(found: ModelState, version: int) -> bool:
+def _refuse_failed(found: ModelState, version: int, pointer_updated: str) -> None:
+    # Before the supervisor has seen the new pointer, a failure in its state is an old one. Stamps sort as text; a
+    # later one than ours is of a publication in between.
+    if found.pointer != version or found.pointer_updated < pointer_updated:
+        return
     number = found.version(version)
-    return number is not None and number.state == "ready"
+    if number is not None and number.state == "failed":
+        raise VersionLoadFailed(f"{found.name} version {version} is not served", observed=number.reason)
+
+
+def _is_busy(state: State) -> bool:
+    """While something loads, the supervisor does not look for new models."""
+    return not state.settled or any(item.state == "loading" for model in state.models for item in model.versions)
 
 
 def _too_late(model: str, version: int, timeout: float, found: ModelState | None) -> SlipwayError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from slipway.errors import PortUnavailable
@@ -9,13 +10,18 @@ from slipway.errors import PortUnavailable
 
 def is_free(host: str, port: int) -> bool:
     """Whether a server could bind the port now. A port in TIME_WAIT counts as free, as servers reuse it."""
+    return _refusal(host, port) is None
+
+
+def _refusal(host: str, port: int) -> OSError | None:
+    """Why the port cannot be bound; None when it can."""
     with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as problem:
+            return problem
+    return None
 
 
 def free_ports(host: str, count: int) -> list[int]:
@@ -31,9 +37,26 @@ def free_ports(host: str, count: int) -> list[int]:
 
 
 def choose(host: str, wanted: int, explicit: bool, what: str) -> int:
-    """``wanted`` when it is free; else another free port, or PortUnavailable when it was asked for by name."""
-    if is_free(host, wanted):
+    """``wanted`` when it is free; else another free port, or PortUnavailable when it was asked for by name.
+
+    PortUnavailable in any case when ``host`` is no address of this machine: no port of it is any better.
+    """
+    refusal = _refusal(host, wanted)
+    if refusal is None:
         return wanted
+    if refusal.errno == errno.EADDRNOTAVAIL or isinstance(refusal, socket.gaierror):
+        raise PortUnavailable(
+            f"{host} is not an address of this machine",
+            observed=f"{host}:{wanted} cannot be bound: {refusal.strerror}",
+            expected="an address of this machine, such as 127.0.0.1 or 0.0.0.0",
+            fix="correct or unset SLIPWAY_HOST",
+        )
+    if explicit and refusal.errno == errno.EACCES:
+        raise PortUnavailable(
+            f"the {what} port {wanted} on {host} may not be bound by this user",
+            observed=f"{host}:{wanted}: {refusal.strerror}",
+            fix="choose a port of 1024 or more",
+        )
     if explicit:
         raise PortUnavailable(
             f"the {what} port {wanted} on {host} is taken",

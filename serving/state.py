@@ -27,7 +27,10 @@ class VersionState:
 
 @dataclass(frozen=True)
 class ModelState:
-    """One public model: ``routed`` answers requests without a version, ``pointer`` is the one that should."""
+    """One public model: ``routed`` answers requests without a version, ``pointer`` is the one that should.
+
+    ``pointer_updated``: the stamp of that pointer; a failure of its version was judged after it was written.
+    """
 
     name: str
     routed: int | None
@@ -35,6 +38,7 @@ class ModelState:
     placement: str
     versions: tuple[VersionState, ...]
     networks: dict[str, list[int]] = field(default_factory=dict)
+    pointer_updated: str = ""
 
     def version(self, number: int) -> VersionState | None:
         """The state of one version, or None when the supervisor has not seen it."""

@@ -26,7 +26,7 @@ def _ask(config: EdgeConfig, method: str, path: str) -> tuple[int, str]:
             "the edge does not answer on its admin port",
             observed=repr(error),
             expected=f"Envoy on 127.0.0.1:{config.admin_port}",
-            fix=f"see {config.log_dir / 'envoy.log'}",
+            fix=f"see {config.log_dir / 'envoy.jsonl'}",
         ) from error
     finally:
         connection.close()

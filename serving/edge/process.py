@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.edge import log_lines
 from slipway.errors import EnvironmentUnfit
 
 
@@ -15,7 +16,7 @@ from slipway.errors import EnvironmentUnfit
 class EdgeConfig:
     """Everything that the edge needs to know; all times in seconds, all sizes in bytes.
 
-    ``log_dir`` gets ``envoy.log`` and ``edge-access.jsonl``; ``work_dir`` gets ``envoy.json`` (the bootstrap) and
+    ``log_dir`` gets ``edge-access.jsonl``; ``work_dir`` gets ``envoy.json`` (the bootstrap) and
     ``routes/routes.json`` (the routing table, replaced by atomic rename).
     """
 
@@ -80,7 +81,8 @@ def command(config: EdgeConfig) -> tuple[list[str], dict[str, str]]:
         EnvironmentUnfit: there is no Envoy.
     """
     argv = [str(find_envoy()), "--config-path", str(config.bootstrap_path)]
-    argv += ["--log-path", str(config.log_dir / "envoy.log"), "--log-level", "warning"]
+    # To standard error, which the supervisor turns into structured lines: see serving.edge.log_lines.
+    argv += ["--log-format", log_lines.FORMAT, "--log-format-escaped", "--log-level", "warning"]
     argv += ["--concurrency", str(config.worker_threads), "--disable-hot-restart"]
     argv += ["--drain-time-s", str(config.drain_grace), "--drain-strategy", "immediate"]
     kept = ("PATH", "HOME", "TMPDIR", "LANG")

@@ -128,6 +128,6 @@ def wait_in_force(config: EdgeConfig, routes: EdgeRoutes, timeout: float = 5.0) 
                 f"the edge did not take the routing table within {timeout} s",
                 observed=observed,
                 expected=expected,
-                fix=f"see {config.log_dir / 'envoy.log'}",
+                fix=f"see {config.log_dir / 'envoy.jsonl'}",
             )
         time.sleep(0.01)

@@ -17,6 +17,7 @@ class _Record:
     desired: DesiredModel
     states: dict[int, VersionState] = field(default_factory=dict)
     networks: dict[str, list[int]] = field(default_factory=dict)
+    network_routes: dict[str, int] = field(default_factory=dict)
     routed: int | None = None
     answered: set[int] = field(default_factory=set)
 
@@ -31,18 +32,19 @@ class Board:
         self.changes = 0
 
     def observe(self, desired: DesiredModel) -> None:
-        """A model as the repository wants it now. A pointer that moved gives a failed version another chance."""
+        """A model as the repository wants it now. A pointer that was written gives a failed version another chance."""
         with self._lock:
             record = self._records.get(desired.model)
             if record is None:
                 record = self._records[desired.model] = _Record(desired)
-            elif record.desired.pointer != desired.pointer:
+            elif _wish(record.desired) != _wish(desired):
                 self._forgive(record, desired.pointer)
             record.desired = desired
             for version in list(record.states):
                 gone = version not in desired.published
                 if gone or (version not in desired.active and not self._failed(record, version)):
                     del record.states[version]
+            record.networks = {name: found for name, found in record.networks.items() if name in desired.networks}
             self._touch(record)
 
     def forgive(self, model: str, version: int) -> None:
@@ -139,14 +141,12 @@ class Board:
             )
 
     def default_versions(self) -> dict[str, int]:
-        """Model or network -> the version of requests without one. While everything reloads, the last known."""
+        """Model or network -> the version of requests without one: one that answered. In a reload, the last known."""
         with self._lock:
-            routes = {}
+            routes: dict[str, int] = {}
             for name, record in self._records.items():
                 if record.routed is not None:
-                    routes[name] = record.routed
-                    having = [name for name, found in record.desired.networks.items() if record.routed in found]
-                    routes |= dict.fromkeys(having, record.routed)
+                    routes |= {name: record.routed, **record.network_routes}
             return routes
 
     def _touch(self, record: _Record) -> None:
@@ -161,6 +161,18 @@ class Board:
             self._failed(record, record.routed) or record.routed not in record.desired.published
         ):
             record.routed = None
+        self._route_networks(record)
+
+    @staticmethod
+    def _route_networks(record: _Record) -> None:
+        """The routed version's networks, once they answered; until then the version that was routed before."""
+        known = record.network_routes
+        record.network_routes = {}
+        for name, having in record.desired.networks.items():
+            if record.routed is not None and record.routed in record.networks.get(name, ()):
+                known[name] = record.routed
+            if record.routed in having and known.get(name) in having:
+                record.network_routes[name] = known[name]
 
     def _answers(self, record: _Record) -> bool:
         state = record.states.get(record.routed) if record.routed is not None else None
@@ -188,4 +200,9 @@ class Board:
             placement=desired.placement,
             versions=tuple(versions[v] for v in sorted(versions)),
             networks={network: list(found) for network, found in sorted(record.networks.items())},
+            pointer_updated=desired.pointer_updated,
         )
+
+
+def _wish(desired: DesiredModel) -> tuple[int, str]:
+    return desired.pointer, desired.pointer_updated

@@ -16,7 +16,7 @@ class DesiredModel:
 
     ``active``: versions to load, the most wanted first: the pointer's, then the one before it, then the newest.
     ``networks``: Triton model name -> the active versions that have it. ``called``: version -> the network it calls
-    by BLS, empty when the public model opens the network itself.
+    by BLS, empty when the public model opens the network itself. ``pointer_updated``: the pointer's stamp, or "".
     """
 
     model: str
@@ -26,6 +26,7 @@ class DesiredModel:
     placement: str
     networks: dict[str, tuple[int, ...]]
     called: dict[int, str]
+    pointer_updated: str = ""
 
 
 def read_desired(repository: Repository, model: str, load_previous: bool = True) -> DesiredModel:
@@ -51,13 +52,19 @@ def read_desired(repository: Repository, model: str, load_previous: bool = True)
         placement=placement,
         networks={name: versions for name, versions in networks.items() if versions},
         called=called,
+        pointer_updated=pointer.updated if pointer is not None else "",
     )
 
 
 def _direct(config: Any, own: set[str]) -> set[str]:
-    """Networks that clients may call: parameter ``networks`` of config.pbtxt (names, by comma); else the one served."""
+    """Networks that clients may call: parameter ``networks`` of config.pbtxt (names, by comma), and the ones served.
+
+    The file is the newest version's: the list of it alone would take away what the stable version's clients call. An
+    empty list is a person's word that none may be called.
+    """
     listed = model_config.parameter(config, "networks")
-    return own if listed is None else {name.strip() for name in listed.split(",") if name.strip()}
+    named = {name.strip() for name in (listed or "").split(",") if name.strip()}
+    return named | own if named or listed is None else set()
 
 
 def config_path(repository: Path, model: str) -> Path:

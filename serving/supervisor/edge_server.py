@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serving import ports
-from serving.edge import admin, routes
+from serving.edge import admin, log_lines, routes
 from serving.edge import config as edge_config
 from serving.edge.process import EdgeConfig, command
 from serving.edge.routes import EdgeRoutes
@@ -125,7 +125,8 @@ class EdgeServer:
         }
 
     def _line(self, line: str) -> None:
-        self._lines.info(line)
+        fields = log_lines.parse(line)
+        self._lines.write(fields.pop("level"), fields.pop("message"), **fields)
 
     def _failed(self, timeout: float) -> ServerStartFailed:
         code = self.process.returncode if self.process is not None else None

@@ -57,6 +57,7 @@ class Reconciler:
         self._repository, self._client, self._loader = repository, client, loader
         self._board, self._log, self._load_previous = board, log, load_previous
         self._verified: set[tuple[str, int]] = set()
+        self._pointers: dict[str, str] = {}
         self._retries: dict[tuple[str, int], float] = {}
         self._silent: Counter[tuple[str, int]] = Counter()
 
@@ -122,9 +123,20 @@ class Reconciler:
                 self._board.problem(name, str(problem))
                 continue
             self._board.problem(name, None)
+            self._doubt(desired)
             self._board.observe(desired)
             wanted.append(desired)
         return wanted
+
+    def _doubt(self, desired: DesiredModel) -> None:
+        """A pointer that was written: its version is checked anew, unless it is loaded and answers."""
+        model, version = desired.model, desired.pointer
+        if self._pointers.get(model) == desired.pointer_updated:
+            return
+        self._pointers[model] = desired.pointer_updated
+        if version not in self._board.ready_versions(model):
+            self._verified.discard((model, version))
+            self._retries.pop((model, version), None)
 
     def _forgive(self) -> None:
         for (model, version), when in list(self._retries.items()):

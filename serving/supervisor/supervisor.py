@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from types import FrameType
 
-from serving import process_id
+from serving import folders, process_id
 from serving.edge.routes import EdgeRoutes
 from serving.json_log import open_log
 from serving.state import FILE_NAME, ProcessState, State
@@ -40,6 +40,8 @@ class Supervisor:
     """One per state directory. ``run`` blocks until SIGTERM or SIGINT and returns when everything has ended."""
 
     def __init__(self, settings: Settings, echo: bool = False) -> None:
+        """``echo``: logs on standard error too. Raises EnvironmentUnfit for folders that cannot be made."""
+        folders.make(settings)
         self._settings = settings
         self._log = open_log("supervisor", settings.state_dir / "logs", echo)
         self._repository = Repository(settings.repository)
@@ -71,7 +73,6 @@ class Supervisor:
                 self._end()
 
     def _start(self) -> None:
-        self._settings.repository.mkdir(parents=True, exist_ok=True)
         config = triton_server.configure(self._settings)
         self._triton = TritonServer(config, self._settings.state_dir, self._log)
         self._edge = EdgeServer(edge_server.configure(self._settings, config, self._log), self._log)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from serving import ports
+from serving import folders, ports
 from serving.json_log import ComponentLog, open_log
 from serving.supervisor.process import ManagedProcess
 from serving.triton import launcher, leftovers, log_lines, shared_memory
@@ -25,6 +25,7 @@ _TAKEN = "already in use"
 
 def configure(settings: Settings) -> TritonConfig:
     """Finds and checks the environment, assembles the backends, chooses free ports. Raises EnvironmentUnfit."""
+    folders.refuse_unservable(settings)
     triton = find_triton(settings.triton_env)
     http, grpc, metrics = ports.free_ports("127.0.0.1", 3)
     return TritonConfig(

@@ -116,7 +116,9 @@ def _wait(settings: Settings, model: str, pointer: Pointer) -> bool:
     state = running_state(settings.state_dir)
     if state is None or state.repository != str(settings.repository):
         return False
-    control.wait_until_routed(settings, model, pointer.stable, timeout=settings.start_seconds)
+    control.wait_until_routed(
+        settings, model, pointer.stable, timeout=settings.start_seconds, pointer_updated=pointer.updated
+    )
     return True
 
 

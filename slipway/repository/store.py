@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from slipway import manifest as manifests
@@ -114,7 +115,10 @@ class Repository:
             # A damaged pointer is mended here: this is what its error tells people to do.
             old = Pointer.read_or_none(home / POINTER)
             if old is not None and old.stable == version:
-                return old
+                # a new stamp all the same: a server that refused the version is asked to judge it again
+                again = replace(old, updated=layout.now())
+                again.write(home / POINTER)
+                return again
             found = self.versions(model)
             implied = None if (home / POINTER).exists() else found[0]
             stable = old.stable if old is not None else implied

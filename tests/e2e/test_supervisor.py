@@ -245,6 +245,10 @@ def test_a_killed_envoy_is_started_again(served: Served) -> None:
     assert served.report["envoy killed, answers after"] < 10
 
 
+def _ready(served: Served, model: str) -> list[int]:
+    return [item.version for item in served.state.model(model).versions if item.state == "ready"]
+
+
 def _answers(client: PredictClient, model: str) -> bool:
     try:
         return bool(client.predict(model, [photograph()])[0].labels)
@@ -257,7 +261,7 @@ def test_a_second_version_is_loaded_routed_and_rolled_back_without_a_failure(ser
     with Load(served) as load:
         version = served.publish(model="colour", gain=8.0)
         published = time.monotonic()
-        control.wait_until_ready(served.settings, "colour", version)
+        served.until(lambda: version in _ready(served, "colour"))
         served.report["published, ready after"] = time.monotonic() - published
         assert served.state.model("colour").routed == 1
         with served.client("http") as client:
@@ -296,23 +300,51 @@ def test_a_bad_version_is_refused_and_the_old_one_goes_on(served: Served, defect
     assert load.failures == []
 
 
-def test_a_version_with_an_edited_file_is_refused(served: Served) -> None:
+def test_a_version_with_an_edited_file_is_refused_and_served_when_it_is_repaired(served: Served) -> None:
     def spoil(step: str) -> None:
         """A disk's or a person's doing, after the manifest was written and before the version exists."""
         if step.startswith("commit tint/"):
-            number = step.removeprefix("commit tint/")
-            path = served.repository.path / "tint.torchscript" / number / "model.pt"
+            path = served.repository.path / "tint.torchscript" / step.removeprefix("commit tint/") / "model.pt"
             path.chmod(0o644)
+            good.append((path, path.read_bytes()))
             path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+
+    good: list[tuple[Path, bytes]] = []
 
     recipe = Recipe(model="tint", gain=5.0, placement="separate", served="torchscript")
     version = publish(served.repository, served.scratch, recipe, spoil)
     with pytest.raises(VersionLoadFailed) as raised:
-        served.repository.set_pointer("tint", version)
+        before = served.repository.pointer("tint")
+        refused = served.repository.set_pointer("tint", version)
         control.wait_until_routed(served.settings, "tint", version, timeout=30)
     assert "sha256" in str(raised.value)
     with served.client() as client:
         assert _answers(client, "tint")
+    path, content = good[0]
+    path.write_bytes(content)
+    # at once, as `slipway promote` does it twice: the supervisor sees only the same version, refused already
+    served.repository.restore_pointer("tint", before, refused)
+    pointer = served.repository.set_pointer("tint", version)
+    control.wait_until_routed(served.settings, "tint", version, timeout=30, pointer_updated=pointer.updated)
+    assert served.state.model("tint").pointer_updated == pointer.updated
+
+
+def test_a_published_version_of_another_format_takes_no_network_away(served: Served) -> None:
+    pixels = np.zeros((1, 32, 32, 3), dtype=np.uint8)
+    client = triton_grpc.InferenceServerClient(served.state.edge["grpc"])
+    version = served.publish(model="colour", gain=4.0, served="torchscript", networks="colour.torchscript")
+    served.until(lambda: version in served.state.model("colour").networks.get("colour.torchscript", []))
+    stable = served.state.model("colour").routed
+    answer = client.infer("colour.onnx", [_pixels(pixels)])
+    assert answer.get_response().model_version == str(stable)
+    client.close()
+
+
+def test_a_model_that_is_not_published_is_soon_named_so(served: Served) -> None:
+    started = time.monotonic()
+    with pytest.raises(ModelNotFound):
+        control.wait_until_routed(served.settings, "nothing", 1)
+    assert time.monotonic() - started < 15
 
 
 def test_a_killed_supervisor_takes_its_servers_along_and_the_next_start_is_clean(served: Served) -> None:
@@ -347,12 +379,16 @@ def test_a_stop_answers_what_was_accepted_and_leaves_nothing(served: Served) -> 
         started = time.monotonic()
         assert control.stop(served.settings)
         served.report["stop under load"] = time.monotonic() - started
-    # a refused connection, or one that was told to go away before its request was read: never accepted
+    # no connection, or one that was told to go away before its request was read: never accepted
     for _, problem in first.failures + second.failures:
         assert isinstance(problem, ServerNotRunning), problem
-        assert "refused" in str(problem) or "GOAWAY" in str(problem), problem
+        assert any(word in str(problem) for word in ("refused", "GOAWAY", "failed to connect")), problem
     accepted = [item for item in _access_log(served) if item["path"].endswith("/ModelInfer")][-200:]
     assert {(item["status"], item["grpc_status"]) for item in accepted} == {(200, 0)}
+    logs = served.settings.state_dir / "logs"
+    own = [json.loads(line) for line in (logs / "envoy.jsonl").read_text().splitlines()]
+    assert ("warning", "main") in {(line["level"], line.get("source")) for line in own}, "Envoy says that it was told"
+    assert not (logs / "envoy.log").exists()
     assert all(_gone(pid) for pid in processes)
     assert shared_memory.leftovers(shared_memory.prefix_for(served.settings.state_dir)) == []
     assert not (served.settings.state_dir / "state.json").exists()

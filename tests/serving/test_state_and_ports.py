@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 import subprocess
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from serving import control, ports, process_id
 from serving.json_log import open_log
 from serving.state import ModelState, ProcessState, State, VersionState, read_state, running_state
 from serving.triton import shared_memory
-from slipway.errors import PortUnavailable, ServerNotRunning
+from slipway.errors import ModelNotFound, PortUnavailable, ServerNotRunning, VersionLoadFailed
 from slipway.settings import Settings
 
 
@@ -80,6 +82,41 @@ def test_a_taken_port() -> None:
             ports.choose("127.0.0.1", port, explicit=True, what="HTTP")
     assert ports.choose("127.0.0.1", port, explicit=True, what="HTTP") == port
     assert len(set(ports.free_ports("127.0.0.1", 5))) == 5
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+def test_an_address_of_another_machine_is_no_taken_port(explicit: bool) -> None:
+    # TEST-NET-1 (RFC 5737): no machine has it
+    with pytest.raises(PortUnavailable, match="not an address of this machine"):
+        ports.choose("192.0.2.1", 8000, explicit=explicit, what="HTTP")
+
+
+def failed_state(settings: Settings, pointer_updated: str) -> None:
+    own = state(os.getpid(), process_id.start_ticks(os.getpid()))
+    model = replace(own.models[0], pointer_updated=pointer_updated)
+    replace(own, models=(model,)).write(settings.state_dir)
+
+
+def test_a_refusal_counts_when_it_is_younger_than_the_pointer(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path, state_dir=tmp_path)
+    first, second, third = (f"2026-11-21T01:02:03.00000{number}+00:00" for number in (1, 2, 3))
+    failed_state(settings, first)
+    with pytest.raises(VersionLoadFailed, match="why"):
+        control.wait_until_routed(settings, "digits", 2, timeout=5, pointer_updated=first)
+    with pytest.raises(VersionLoadFailed, match="not served within"):
+        control.wait_until_routed(settings, "digits", 2, timeout=0.2, pointer_updated=second)
+    failed_state(settings, third)
+    with pytest.raises(VersionLoadFailed, match="why"):
+        control.wait_until_routed(settings, "digits", 2, timeout=5, pointer_updated=second)
+
+
+def test_a_model_that_the_server_does_not_see(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path, state_dir=tmp_path)
+    failed_state(settings, "")
+    started = time.monotonic()
+    with pytest.raises(ModelNotFound):
+        control.wait_until_routed(settings, "nothing", 1)
+    assert 4 < time.monotonic() - started < 8
 
 
 def test_only_own_shared_memory_is_swept(tmp_path: Path) -> None:

@@ -62,6 +62,14 @@ do
     return false
   end
 
+  -- Triton says "not at ready state" or "not found" of a version that is published and not loaded, and of one that does
+  -- not exist; the edge knows neither's files, so the text covers both.
+  local function not_loaded(context, text)
+    if not context.version or not faults.of_absent_version(text) then return text end
+    return "version " .. context.version .. " of " .. context.model .. " is not loaded on this server, which holds"
+      .. " the stable, the previous and the newest version of each model"
+  end
+
   -- status: HTTP. context: what the request filter noted. -> code, text without code, HTTP status to answer with
   function faults.classify(status, text, context)
     text = faults.clean(text)
@@ -75,7 +83,8 @@ do
       return "SERVER_UNAVAILABLE", "the model is not loaded at the moment", 503
     end
     if status == 404 or faults.of_absent_version(text) then
-      return context.known and "VERSION_NOT_FOUND" or "MODEL_NOT_FOUND", text, 404
+      if context.known then return "VERSION_NOT_FOUND", not_loaded(context, text), 404 end
+      return "MODEL_NOT_FOUND", text, 404
     end
     return BY_STATUS[status] or "INTERNAL", text, status
   end

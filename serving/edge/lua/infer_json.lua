@@ -16,7 +16,7 @@ do
   }
 
   local function expect(kind, char, label)
-    local found = char and json.kind(char) or "nothing"
+    local found = json.kind(char)
     if found ~= kind then invalid(label .. " is " .. found .. "; expected " .. kind) end
   end
 

@@ -124,8 +124,17 @@ do
     return at + #word, word
   end
 
-  -- The kind of a value by its first byte; "true" and "false" are kinds of their own
+  -- A value must start here: without this, visitors would meet the end of a cut body as a nil byte
+  local function value_start(text, at)
+    local char
+    at, char = space(text, at)
+    if not char then fail(text, at, "a JSON value") end
+    return at, char
+  end
+
+  -- The kind of a value by its first byte, nil at the end; "true" and "false" are kinds of their own
   function json.kind(char)
+    if not char then return "nothing" end
     if char == QUOTE then return "string" end
     if char == OPEN_LIST then return "array" end
     if char == OPEN_MAP then return "object" end
@@ -145,13 +154,13 @@ do
   function json.array(text, at, depth, visit)
     depth = deeper(depth)
     local char
-    at, char = space(text, at + 1)
+    at, char = value_start(text, at + 1)
     if char == CLOSE_LIST then return at + 1 end
     while true do
       at, char = space(text, visit(at, char, depth))
       if char == CLOSE_LIST then return at + 1 end
       if char ~= COMMA then fail(text, at, "',' or ']'") end
-      at, char = space(text, at + 1)
+      at, char = value_start(text, at + 1)
     end
   end
 
@@ -161,7 +170,7 @@ do
     local key = sub(text, at + 1, stop - 2)
     at, char = space(text, stop)
     if char ~= COLON then fail(text, at, "':'") end
-    at, char = space(text, at + 1)
+    at, char = value_start(text, at + 1)
     return key, at, char
   end
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.serving.edge.edge_rig import LIMIT, Reply, Rig, rss_kib
-from tests.serving.edge.hostile import INFER, Hostile, all_cases, x
+from tests.serving.edge.hostile import HEADER, INFER, Hostile, all_cases, x
 
 pytestmark = pytest.mark.e2e
 
@@ -34,6 +34,50 @@ def test_hostile_request_is_refused(rig: Rig, case: Hostile) -> None:
 
 def test_there_are_enough_of_them() -> None:
     assert len(CASES) >= 200
+
+
+#: Every kind of parameter, nested data, strings and escapes: each cut of it ends inside another rule of the scanner.
+RICH = {
+    "id": "a\\u00e9\u00e9",
+    "parameters": {"a": 1, "b": "text", "c": True, "priority": 0, "timeout": 1000000, "sequence_start": False},
+    "inputs": [
+        {
+            "name": "x",
+            "parameters": {"x": 1.5e3, "y": "\\n"},
+            "shape": [1, 16],
+            "datatype": "FP32",
+            "data": [[-1.5] * 15, [2]],
+        }
+    ],
+    "outputs": [{"name": "y", "parameters": {"binary_data": False, "classification": 1, "b": "c"}}],
+}
+
+
+def test_a_body_that_is_cut_anywhere_is_the_clients_mistake(rig: Rig) -> None:
+    whole = json.dumps(RICH, ensure_ascii=False).encode()
+    assert rig.request("POST", INFER, whole).status in (200, 400), "well-formed"
+    for length in range(len(whole)):
+        check(rig.request("POST", INFER, whole[:length]), 400, "REQUEST_MALFORMED")
+        header = {HEADER: str(length)}
+        reply = rig.request("POST", INFER, whole, header)
+        assert 400 <= reply.status < 500 and reply.code.startswith("REQUEST_"), (length, reply)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"parameters":{"a":',
+        '{"inputs":[{"name":"a","parameters":{"x":',
+        '{"outputs":[{"name":"labels","parameters":{"b":',
+        '{"parameters":{"priority":',
+        '{"parameters":',
+        '{"inputs":[',
+        '{"inputs":[{"shape":[',
+        '{"inputs":[{"data":[1,',
+    ],
+)
+def test_a_value_that_is_not_there(rig: Rig, body: str) -> None:
+    check(rig.request("POST", INFER, body.encode()), 400, "REQUEST_MALFORMED")
 
 
 def chunked(path: str, payload: bytes, size: int) -> bytes:

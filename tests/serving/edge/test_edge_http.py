@@ -127,3 +127,9 @@ def test_access_log(rig: Rig) -> None:
     expected = {"model": "echo", "version": "2", "status": 400, "code": "IMAGE_TRUNCATED", "method": "POST"}
     assert {key: line[key] for key in expected} == expected
     assert line["path"] == ECHO
+
+
+def test_a_version_that_is_not_loaded_is_named_so(rig: Rig) -> None:
+    reply = rig.request("POST", "/v2/models/echo/versions/9/infer", echo("a"))
+    assert (reply.status, reply.code) == (404, "VERSION_NOT_FOUND"), reply
+    assert "version 9 of echo is not loaded on this server" in json.loads(reply.body)["error"]

@@ -1,5 +1,7 @@
 """Which version answers requests without one."""
 
+from dataclasses import replace
+
 import pytest
 
 from serving.supervisor.board import Board
@@ -23,7 +25,9 @@ def test_nothing_is_routed_before_its_golden_answer(board: Board) -> None:
     board.mark("digits", 1, "loading")
     assert not board.all_routed()
     board.mark("digits", 1, "ready")
-    assert board.default_versions() == {"digits": 1, "digits.onnx": 1} and board.all_routed() and board.as_wanted()
+    assert board.default_versions() == {"digits": 1} and board.all_routed() and board.as_wanted()
+    board.mark_network("digits", "digits.onnx", (1,))
+    assert board.default_versions() == {"digits": 1, "digits.onnx": 1}
 
 
 def test_the_pointer_moves_the_route_only_when_its_version_is_ready(board: Board) -> None:
@@ -54,8 +58,29 @@ def test_a_pointer_that_comes_back_gives_another_chance(board: Board) -> None:
     assert board.failed("digits") == set()
 
 
+def test_a_network_moves_when_its_new_version_answered_and_goes_with_the_last_that_has_it(board: Board) -> None:
+    board.mark("digits", 1, "ready")
+    board.mark("digits", 2, "ready")
+    board.mark_network("digits", "digits.onnx", (1,))
+    board.observe(desired(2, 2, 1))
+    assert board.default_versions() == {"digits": 2, "digits.onnx": 1}, "version 2 of the network is not proven"
+    board.mark_network("digits", "digits.onnx", (1, 2))
+    assert board.default_versions() == {"digits": 2, "digits.onnx": 2}
+    board.observe(DesiredModel("digits", 2, (1, 2), (2, 1), "fused", {"digits.onnx": (1,)}, {}))
+    assert board.default_versions() == {"digits": 2}
+
+
+def test_a_pointer_that_was_written_again_gives_another_chance(board: Board) -> None:
+    board.mark("digits", 1, "failed", "wrong")
+    again = replace(desired(1, 1, 2), pointer_updated="2026-11-21T01:02:03.000004+00:00")
+    board.observe(again)
+    assert board.failed("digits") == set()
+    assert board.states()[0].pointer_updated == again.pointer_updated
+
+
 def test_when_triton_is_gone_routes_stay_and_hopeless_versions_stay_failed(board: Board) -> None:
     board.mark("digits", 1, "ready")
+    board.mark_network("digits", "digits.onnx", (1,))
     board.mark("digits", 2, "failed", "never loaded")
     board.all_loading()
     assert board.default_versions() == {"digits": 1, "digits.onnx": 1} and not board.all_routed()

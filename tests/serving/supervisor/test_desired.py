@@ -39,10 +39,20 @@ def test_networks_are_the_served_one_unless_others_are_named(repository: Reposit
     assert found.placement == "fused" and found.called == {}
     assert found.networks == {"colour.onnx": (1, 4)}
     publish(repository, tmp_path / "scratch", Recipe(networks="colour.torchscript"))
-    assert read_desired(repository, "colour").networks == {"colour.torchscript": (1, 5)}
+    found = read_desired(repository, "colour").networks
+    assert found == {"colour.onnx": (1, 5), "colour.torchscript": (1, 5)}, "the served network and the named one"
+    publish(repository, tmp_path / "scratch", Recipe(networks=""))
+    assert read_desired(repository, "colour").networks == {}, "none was asked for"
     publish(repository, tmp_path / "scratch", Recipe(networks="", placement="separate"))
     found = read_desired(repository, "colour")
-    assert found.networks == {"colour.onnx": (1, 6)} and found.called == {1: "colour.onnx", 6: "colour.onnx"}
+    assert found.networks == {"colour.onnx": (1, 7)} and found.called == {1: "colour.onnx", 7: "colour.onnx"}
+
+
+def test_a_version_of_another_format_takes_no_network_away(repository: Repository, tmp_path: Path) -> None:
+    publish(repository, tmp_path / "scratch", Recipe(served="torchscript", networks="colour.torchscript"))
+    found = read_desired(repository, "colour")
+    assert found.pointer == 1 and 1 in found.networks["colour.onnx"] and 5 in found.networks["colour.torchscript"]
+    assert found.pointer_updated == repository.pointer("colour").updated
 
 
 def test_a_damaged_config_is_an_error_of_this_model(repository: Repository) -> None:

@@ -50,7 +50,7 @@ def test_backends_are_real_copies_and_reused(triton: TritonInstallation, tmp_pat
         "python/libtriton_python.so",
         "python/triton_python_backend_stub",
         "python/handlers/triton.py",
-        "python/slipway/errors.py",
+        "python/slipway/contract.py",
         "python/serving/triton/backends/execution.py",
         "onnxruntime/model.py",
         "pytorch/model.py",
