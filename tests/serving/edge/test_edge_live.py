@@ -33,8 +33,14 @@ class Outcome:
 
     versions: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+    #: When each failed request was sent (monotonic seconds), in the order of ``failures``.
+    failed_sent: list[float] = field(default_factory=list)
     refused: int = 0
     slowest: float = 0.0
+
+    def fail(self, text: str, sent: float) -> None:
+        self.failures.append(text)
+        self.failed_sent.append(sent)
 
 
 def http_client(rig: Rig, text: str, outcome: Outcome, stop: threading.Event) -> None:
@@ -51,14 +57,14 @@ def http_client(rig: Rig, text: str, outcome: Outcome, stop: threading.Event) ->
             response = connection.getresponse()
             body = response.read()
         except (OSError, http.client.HTTPException) as error:
-            outcome.failures.append(f"http {error!r}")
+            outcome.fail(f"http {error!r}", started)
             connection.close()
             continue
         outcome.slowest = max(outcome.slowest, time.monotonic() - started)
         if response.status == 200:
             outcome.versions[json.loads(body)["model_version"]] += 1
         else:
-            outcome.failures.append(f"http {response.status} {body!r}")
+            outcome.fail(f"http {response.status} {body!r}", started)
 
 
 def grpc_client(rig: Rig, text: str, outcome: Outcome, stop: threading.Event) -> None:
@@ -76,7 +82,7 @@ def grpc_client(rig: Rig, text: str, outcome: Outcome, stop: threading.Event) ->
                 if REFUSED in error.details().lower():
                     outcome.refused += 1
                     return
-                outcome.failures.append(f"grpc {error.code()} {error.details()}")
+                outcome.fail(f"grpc {error.code()} {error.details()}", started)
             outcome.slowest = max(outcome.slowest, time.monotonic() - started)
 
 
@@ -142,12 +148,15 @@ def test_killed_triton_fails_only_what_was_in_flight(own_rig: Rig) -> None:
     with load(own_rig, "sleep0.05") as outcome:
         time.sleep(1)
         own_rig.kill_triton()
+        gone = time.monotonic()
         time.sleep(1)
         own_rig.start_triton()
         before = sum(outcome.versions.values())
         wait(lambda: sum(outcome.versions.values()) > before + 20, 15, "answers after the restart")
-    # Four clients with one request each: no more than those four can have been in flight.
-    assert len(outcome.failures) <= 4, outcome.failures
+    # SIGKILL takes milliseconds, and connections end one by one: a client may meet the dying process twice, and nobody
+    # fails who asked after it was gone.
+    assert all(sent < gone for sent in outcome.failed_sent), outcome.failures
+    assert len(outcome.failures) <= 8, outcome.failures
     assert all("SERVER_UNAVAILABLE" in text for text in outcome.failures), outcome.failures
     assert outcome.slowest < 15
 
