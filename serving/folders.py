@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
+from slipway.doctor import SERVABLE_TEXT, odd_characters
 from slipway.errors import EnvironmentUnfit
 from slipway.settings import Settings
 
-#: Triton's python backend (2.51) starts its stub with a line for a shell that quotes nothing, and ``:`` would cut the
-#: stub's library path. Can go when the backend starts the stub without a shell.
-_SERVABLE = re.compile(r"[A-Za-z0-9_./+,@%=~-]*")
 _VARIABLES = {"repository": "SLIPWAY_REPOSITORY", "state_dir": "SLIPWAY_STATE_DIR", "triton_env": "SLIPWAY_TRITON_ENV"}
 
 
@@ -19,12 +16,12 @@ def refuse_unservable(settings: Settings) -> None:
     """Raises EnvironmentUnfit for a repository, state directory or Triton environment whose path Triton cannot take."""
     for name, variable in _VARIABLES.items():
         path: Path = getattr(settings, name)
-        odd = sorted(set(_SERVABLE.sub("", str(path))))
+        odd = odd_characters(path)
         if odd:
             raise EnvironmentUnfit(
                 f"the path of {name} has characters that Triton's python backend cannot take",
                 observed=f"{', '.join(map(repr, odd))} in {path}",
-                expected="ASCII letters, digits and _ - . / + , @ % = ~",
+                expected=SERVABLE_TEXT,
                 fix=f"move the project, or set {variable} to another path",
             )
 

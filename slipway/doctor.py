@@ -7,6 +7,7 @@ this file alone has comments for types where the others have modern annotations.
 
 import json
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -19,6 +20,8 @@ EXIT_ENVIRONMENT = 6  # the same as slipway.errors.EXIT_ENVIRONMENT, which needs
 SUPPORTED = ((3, 10), (3, 12))
 NEEDED_DISK = 6 << 30
 REMAKE = "rm -rf .venv .venv-triton && make setup"
+SERVABLE = re.compile(r"[A-Za-z0-9_./+,@%=~-]*")
+SERVABLE_TEXT = "ASCII letters, digits and _ - . / + , @ % = ~"
 NEEDED_SHM = 256 << 20
 SHM = Path("/dev/shm")  # noqa: S108 - not a temporary file: the kernel's shared memory, looked at only
 
@@ -92,13 +95,19 @@ def check_compiler() -> Check:
     return Check("c++ compiler", WARN, "none", "apt-get install g++ (only for formats that compile: AOTInductor)")
 
 
+def odd_characters(path: Path) -> "list[str]":
+    """What Triton's python backend cannot take of a path: it quotes nothing for the shell that starts its stub, and
+    ``:`` would cut the stub's library path (2.51). Can go when the backend starts the stub without a shell."""
+    return sorted(set(SERVABLE.sub("", str(path))))
+
+
 def check_paths(folders: "tuple[Path, ...]") -> Check:
-    """Triton starts its Python models through a shell that takes a space for the end of a path (2.51)."""
-    odd = [str(folder) for folder in folders if not str(folder).isascii() or any(c.isspace() for c in str(folder))]
+    """Whether Triton can serve from these folders; `slipway serve` refuses the same ones."""
+    odd = [str(folder) for folder in folders if odd_characters(folder)]
     if odd:
-        fix = "move the project (or SLIPWAY_REPOSITORY, SLIPWAY_STATE_DIR) to a path of plain ASCII without spaces"
+        fix = f"move the project (or SLIPWAY_REPOSITORY, SLIPWAY_STATE_DIR) to a path of {SERVABLE_TEXT}"
         return Check("paths", FAIL, ", ".join(odd), fix)
-    return Check("paths", OK, "no spaces, plain ASCII")
+    return Check("paths", OK, SERVABLE_TEXT)
 
 
 def check_disk(folder: Path) -> Check:

@@ -75,7 +75,9 @@ def test_an_environment_with_numpy_2_is_refused_for_triton() -> None:
     assert doctor.check_environment(environment / "none", "triton", ("numpy",), "1").state == doctor.WARN
 
 
-@pytest.mark.parametrize(("name", "state"), [("plain", "ok"), ("with space", "fail"), ("größe", "fail")])
+@pytest.mark.parametrize(
+    ("name", "state"), [("plain", "ok"), ("with space", "fail"), ("größe", "fail"), ("a:b", "fail"), ("it's", "fail")]
+)
 def test_paths_that_triton_cannot_take(name: str, state: str) -> None:
     assert doctor.check_paths((Path("/srv") / name,)).state == state
 
