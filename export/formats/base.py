@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,36 @@ class Format(Protocol):
         """Opens the artefact with the code that serves it. ``threads``: 0 leaves the runtime its own choice.
 
         Raises ExportFailed when it cannot be opened."""
+
+
+class FileFormat(ABC):
+    """A Format that writes one file from the torch module and is opened by the code that serves it."""
+
+    name: str
+    file_name: str
+    #: Python packages that exporting and running need.
+    packages: tuple[str, ...]
+
+    def available(self) -> str | None:
+        """As :meth:`Format.available`; imports nothing."""
+        from export.formats.requirements import missing
+
+        return missing(*self.packages)
+
+    def export(self, module: torch.nn.Module, example: torch.Tensor, out_dir: Path, options: ExportOptions) -> Artifact:
+        """As :meth:`Format.export`, by :meth:`write`."""
+        path = out_dir / self.file_name
+        return run_exporter(self.name, path, options, lambda: self.write(module, example, path, options))
+
+    def session(self, artifact: Artifact, threads: int = 0) -> RunNetwork:
+        """As :meth:`Format.session`."""
+        return open_artifact(artifact, threads)
+
+    @abstractmethod
+    def write(
+        self, module: torch.nn.Module, example: torch.Tensor, path: Path, options: ExportOptions
+    ) -> dict[str, Any]:
+        """Writes ``path`` and returns what the format has to say of it; may raise anything."""
 
 
 def run_exporter(name: str, path: Path, options: ExportOptions, write: Callable[[], dict[str, Any]]) -> Artifact:

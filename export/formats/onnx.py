@@ -9,35 +9,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.formats.base import INPUT_NAME, OUTPUT_NAME, Artifact, ExportOptions, open_artifact, run_exporter
+from export.formats.base import INPUT_NAME, OUTPUT_NAME, ExportOptions, FileFormat
 from slipway.errors import ExportFailed
 
 if TYPE_CHECKING:
     import torch
 
-    from handlers.pipeline import RunNetwork
 
-
-class Onnx:
+class Onnx(FileFormat):
     """See the module's text."""
 
     name = "onnx"
     file_name = "model.onnx"
+    packages = ("torch", "onnx", "onnxscript", "onnxruntime")
 
-    def available(self) -> str | None:
-        """Needs onnx and onnxscript to export, onnxruntime to run."""
-        from export.formats.requirements import missing
-
-        return missing("torch", "onnx", "onnxscript", "onnxruntime")
-
-    def export(self, module: torch.nn.Module, example: torch.Tensor, out_dir: Path, options: ExportOptions) -> Artifact:
+    def write(
+        self, module: torch.nn.Module, example: torch.Tensor, path: Path, options: ExportOptions
+    ) -> dict[str, Any]:
         """Exports, opens the class axis, checks with onnx.checker and asserts the opset and the dynamic batch."""
-        path = out_dir / self.file_name
-        return run_exporter(self.name, path, options, lambda: _write(module, example, path, options))
-
-    def session(self, artifact: Artifact, threads: int = 0) -> RunNetwork:
-        """Opens it with onnxruntime."""
-        return open_artifact(artifact, threads)
+        return _write(module, example, path, options)
 
 
 def _write(module: torch.nn.Module, example: torch.Tensor, path: Path, options: ExportOptions) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from export.formats.base import INPUT_NAME, Artifact, ExportOptions, open_artifact, run_exporter
+from export.formats.base import INPUT_NAME, Artifact, ExportOptions, FileFormat
 from slipway.errors import ExportFailed
 
 if TYPE_CHECKING:
@@ -26,27 +26,23 @@ if TYPE_CHECKING:
     from handlers.pipeline import RunNetwork
 
 
-class TorchExport:
+class TorchExport(FileFormat):
     """See the module's text."""
 
     name = "torch_export"
     file_name = "model.pt2"
+    packages = ("torch",)
 
-    def available(self) -> str | None:
-        """Part of torch itself."""
-        from export.formats.requirements import missing
-
-        return missing("torch")
-
-    def export(self, module: torch.nn.Module, example: torch.Tensor, out_dir: Path, options: ExportOptions) -> Artifact:
+    def write(
+        self, module: torch.nn.Module, example: torch.Tensor, path: Path, options: ExportOptions
+    ) -> dict[str, Any]:
         """Exports with a batch dimension of 1..max_batch_size; a model that fixes it fails here, by name."""
-        path = out_dir / self.file_name
-        return run_exporter(self.name, path, options, lambda: _write(module, example, path, options))
+        return _write(module, example, path, options)
 
     def session(self, artifact: Artifact, threads: int = 0) -> RunNetwork:
         """Opens it with ``torch.export.load``, after :func:`refuse_pickles`."""
         refuse_pickles(artifact.path)
-        return open_artifact(artifact, threads)
+        return super().session(artifact, threads)
 
 
 def batch_dimension(options: ExportOptions) -> Any:

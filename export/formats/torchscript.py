@@ -9,35 +9,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.formats.base import Artifact, ExportOptions, open_artifact, run_exporter
+from export.formats.base import ExportOptions, FileFormat
 from slipway.errors import ExportFailed
 
 if TYPE_CHECKING:
     import torch
 
-    from handlers.pipeline import RunNetwork
 
-
-class TorchScript:
+class TorchScript(FileFormat):
     """See the module's text."""
 
     name = "torchscript"
     file_name = "model.pt"
+    packages = ("torch",)
 
-    def available(self) -> str | None:
-        """Part of torch itself."""
-        from export.formats.requirements import missing
-
-        return missing("torch")
-
-    def export(self, module: torch.nn.Module, example: torch.Tensor, out_dir: Path, options: ExportOptions) -> Artifact:
+    def write(
+        self, module: torch.nn.Module, example: torch.Tensor, path: Path, options: ExportOptions
+    ) -> dict[str, Any]:
         """Traces with ``example``, freezes, checks that another batch size runs, and saves."""
-        path = out_dir / self.file_name
-        return run_exporter(self.name, path, options, lambda: _write(module, example, path, options))
-
-    def session(self, artifact: Artifact, threads: int = 0) -> RunNetwork:
-        """Opens it with ``torch.jit.load``."""
-        return open_artifact(artifact, threads)
+        return _write(module, example, path, options)
 
 
 def _write(module: torch.nn.Module, example: torch.Tensor, path: Path, options: ExportOptions) -> dict[str, Any]:
