@@ -55,7 +55,7 @@ def spec_page() -> str:
     lines = [
         "# Model specifications and settings",
         "",
-        "Written by `docs/generate.py` from `slipway/spec.py` and `slipway/settings.py`.",
+        "Written by `docs/generate.py` from `slipway/spec/` and `slipway/settings.py`.",
         "",
         "## config/models/<name>.yaml",
         "",
@@ -97,10 +97,13 @@ def _default(value: object) -> str:
 
 
 def _type(annotation: object) -> str:
+    if annotation is spec.FormatName:
+        return "format"
     if typing.get_origin(annotation) is typing.Literal:
         return " \\| ".join(str(item) for item in typing.get_args(annotation))
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    for noise in ("typing.", "slipway.spec.", "pathlib.", "_local."):
+    text = text.replace(str(spec.FormatName), "format")
+    for noise in ("typing.", "slipway.spec.", "pathlib.", "_local.", "input."):
         text = text.replace(noise, "")
     while "Annotated[" in text:
         before, _, rest = text.partition("Annotated[")

@@ -95,6 +95,7 @@ def _artifact(artifact: Artifact) -> dict[str, Any]:
         "file": artifact.path.name,
         "bytes": artifact.bytes,
         "sha256": sha256_file(artifact.path),
+        "companions": {path.name: sha256_file(path) for path in artifact.companions},
         "seconds": round(artifact.seconds, 3),
         "details": artifact.details,
     }

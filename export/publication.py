@@ -40,10 +40,10 @@ def make_publication(
     model_files = {public: {f"warmup/{triton_config.PUBLIC_WARMUP}": image}}
     for artifact in artifacts:
         if artifact.format not in triton_config.BACKENDS:
-            files[public][f"artifacts/{artifact.path.name}"] = artifact.path
+            files[public] |= {f"artifacts/{artifact.format}/{path.name}": path for path in artifact.files}
             continue
         network = spec.network_model(artifact.format)
-        files[network] = {artifact.path.name: artifact.path}
+        files[network] = {path.name: path for path in artifact.files}
         configs[network] = triton_config.network_config(spec, contract, artifact.format)
         model_files[network] = {f"warmup/{triton_config.NETWORK_WARMUP}": pixels}
     return Publication(contract, files, configs, model_files, summary(evidence), identity)

@@ -176,10 +176,18 @@ class _Export:
         import numpy as np
         import torch
 
+        from export.calibration import calibration_pixels
         from export.formats.base import ExportOptions
         from export.formats.registry import find_format
 
-        options = ExportOptions(reference.contract.network.max_batch_size, self._log_dir)
+        shared = folder / "shared"
+        shared.mkdir(exist_ok=True)
+        options = ExportOptions(
+            reference.contract.network.max_batch_size,
+            self._log_dir,
+            shared_dir=shared,
+            calibration=calibration_pixels(self.spec, reference, self.settings.root),
+        )
         target = folder / name
         target.mkdir()
         with self._step(f"export {name}"):
@@ -192,7 +200,8 @@ class _Export:
         from export.gates.base import Candidate
         from export.gates.registry import judge
 
-        candidate = Candidate(artifact.format, lambda: find_format(artifact.format).session(artifact))
+        kind = find_format(artifact.format)
+        candidate = Candidate(artifact.format, lambda: kind.session(artifact), kind.precision, artifact)
         with self._step(f"gates of {artifact.format}"):
             return judge(reference, candidate)
 

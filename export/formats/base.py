@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from export.formats.noise import captured, tail
 from slipway.errors import ExportFailed
@@ -21,30 +24,46 @@ INPUT_NAME = "pixels"
 OUTPUT_NAME = "logits"
 
 
+#: What the weights and activations of an artefact are computed in; gates hold each to its own thresholds.
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     """``max_batch_size``: largest batch that the artefact must take. ``opset``: of ONNX; 18 is the newest that the
     dynamo exporter writes without a conversion pass, and every runtime since ONNX Runtime 1.14 reads it.
-    ``log_dir``: where each format's exporter log goes."""
+    ``log_dir``: where each format's exporter log goes. ``shared_dir``: where one run's formats keep what several are
+    made from (the fp32 ONNX file). ``calibration``: uint8[n, H, W, 3], real images through the contract, for INT8.
+    ``keep_float``: names of the ONNX nodes that stay in fp32 when precision is reduced."""
 
     max_batch_size: int
     log_dir: Path
     opset: int = 18
+    shared_dir: Path | None = None
+    calibration: NDArray[np.uint8] | None = None
+    keep_float: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One exported file. ``seconds``: time of the export. ``details``: what the format has to say about itself."""
+    """One export. ``path``: the file that its runtime is given; ``companions``: files that must lie beside it (weights
+    of an OpenVINO model). ``seconds``: time of the export. ``details``: what the format has to say about itself."""
 
     format: str
     path: Path
     seconds: float
     details: dict[str, Any] = field(default_factory=dict)
+    companions: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file of it, the main one first."""
+        return (self.path, *self.companions)
 
     @property
     def bytes(self) -> int:
-        """Size of the file."""
-        return self.path.stat().st_size
+        """Size of all its files."""
+        return sum(path.stat().st_size for path in self.files)
 
 
 class Format(Protocol):
@@ -52,6 +71,7 @@ class Format(Protocol):
 
     name: str
     file_name: str
+    precision: Precision
 
     def available(self) -> str | None:
         """None when the format can be exported and run here, else what is missing and how to get it."""
@@ -72,6 +92,9 @@ class FileFormat(ABC):
 
     name: str
     file_name: str
+    precision: Precision = "fp32"
+    #: Names of the files that :meth:`write` leaves beside ``file_name``.
+    companions: tuple[str, ...] = ()
     #: Python packages that exporting and running need.
     packages: tuple[str, ...]
 
@@ -84,7 +107,8 @@ class FileFormat(ABC):
     def export(self, module: torch.nn.Module, example: torch.Tensor, out_dir: Path, options: ExportOptions) -> Artifact:
         """As :meth:`Format.export`, by :meth:`write`."""
         path = out_dir / self.file_name
-        return run_exporter(self.name, path, options, lambda: self.write(module, example, path, options))
+        made = run_exporter(self.name, path, options, lambda: self.write(module, example, path, options))
+        return replace(made, companions=tuple(out_dir / name for name in self.companions))
 
     def session(self, artifact: Artifact, threads: int = 0) -> RunNetwork:
         """As :meth:`Format.session`."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class TorchExport(FileFormat):
     """See the module's text."""
 
-    name = "torch_export"
+    name = "torch-export"
     file_name = "model.pt2"
     packages = ("torch",)
 
@@ -68,7 +68,7 @@ def refuse_pickles(path: Path) -> None:
         raise
     except Exception as problem:  # zip, JSON and torch's unpickler each have their own
         raise ExportFailed(
-            f"torch_export: {path.name} is not a readable .pt2 archive of plain tensors",
+            f"torch-export: {path.name} is not a readable .pt2 archive of plain tensors",
             observed=f"{type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else ''}",
         ) from problem
 
@@ -77,7 +77,7 @@ def _refuse_marked(path: Path, config: dict[str, Any]) -> None:
     marked = sorted(name for name, entry in config.get("config", {}).items() if entry.get("use_pickle"))
     if marked:
         raise ExportFailed(
-            f"torch_export: {path.name} holds pickled entries, and unpickling runs code",
+            f"torch-export: {path.name} holds pickled entries, and unpickling runs code",
             observed=", ".join(marked[:5]),
             expected="weights and constants as raw bytes",
         )

@@ -19,6 +19,7 @@ from slipway.contract import Contract
 from slipway.errors import ImageError, SamplesInvalid
 
 if TYPE_CHECKING:
+    from export.formats.base import Artifact, Precision
     from export.wrap import NormalisedNetwork
     from slipway.spec import GatesSpec
 
@@ -105,10 +106,13 @@ def _answered(name: str, answer: Answer) -> ClassificationResult:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One export to be judged. ``open``: opens its session; raises ExportFailed when the artefact is not loadable."""
+    """One export to be judged. ``open``: opens its session; raises ExportFailed when the artefact is not loadable.
+    ``precision``: which thresholds it is held to. ``artifact``: its files, None for one that has none."""
 
     format: str
     open: Callable[[], RunNetwork]
+    precision: Precision = "fp32"
+    artifact: Artifact | None = None
 
     @cached_property
     def run(self) -> RunNetwork:

@@ -82,7 +82,7 @@ def artifacts(
     """Every format of the trained model, exported once."""
     folder = tmp_path_factory.mktemp("artifacts")
     options = ExportOptions(max_batch_size=8, log_dir=folder / "logs")
-    names = ("onnx", "torchscript", "torch_export")
+    names = ("onnx", "torchscript", "torch-export")
     return {name: find_format(name).export(reference.module, example, folder, options) for name in names}
 
 

@@ -23,7 +23,7 @@ from export.formats.torch_export import refuse_pickles
 from export.gates.base import Reference
 from slipway.errors import ExportFailed, FormatUnavailable
 
-NAMES = ("onnx", "torchscript", "torch_export")
+NAMES = ("onnx", "torchscript", "torch-export")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,7 +102,7 @@ class DataDependent(nn.Module):
         return pixels.float().flatten(1)[:, 6:12]
 
 
-@pytest.mark.parametrize("name", ["onnx", "torch_export"])
+@pytest.mark.parametrize("name", ["onnx", "torch-export"])
 def test_what_cannot_be_exported_names_the_true_cause_and_the_log(
     example: torch.Tensor, tmp_path: Path, name: str
 ) -> None:
@@ -141,11 +141,11 @@ def test_a_truncated_file_is_refused_when_opened(artifacts: dict[str, Artifact],
 def test_a_pt2_with_a_pickled_entry_is_refused_before_anything_is_unpickled(
     artifacts: dict[str, Artifact], tmp_path: Path
 ) -> None:
-    refuse_pickles(artifacts["torch_export"].path)
+    refuse_pickles(artifacts["torch-export"].path)
     marked = tmp_path / "model.pt2"
-    _rewrite(artifacts["torch_export"].path, marked, "model_weights_config.json", _mark_first_entry)
+    _rewrite(artifacts["torch-export"].path, marked, "model_weights_config.json", _mark_first_entry)
     with pytest.raises(ExportFailed, match="unpickling runs code"):
-        find_format("torch_export").session(Artifact("torch_export", marked, 0.0))
+        find_format("torch-export").session(Artifact("torch-export", marked, 0.0))
 
 
 class Bomb:
@@ -160,14 +160,14 @@ def test_a_pt2_whose_sample_inputs_run_code_is_refused(
     stream = io.BytesIO()
     torch.save(Bomb(), stream)
     crafted = tmp_path / "model.pt2"
-    _rewrite(artifacts["torch_export"].path, crafted, "sample_inputs/model.pt", lambda _: stream.getvalue())
+    _rewrite(artifacts["torch-export"].path, crafted, "sample_inputs/model.pt", lambda _: stream.getvalue())
     with pytest.raises(ExportFailed, match="plain tensors"):
-        find_format("torch_export").session(Artifact("torch_export", crafted, 0.0))
+        find_format("torch-export").session(Artifact("torch-export", crafted, 0.0))
     assert not (tmp_path / "bomb-went-off").exists()
 
 
 def test_an_unknown_format_names_those_that_exist() -> None:
-    with pytest.raises(FormatUnavailable, match="onnx, torchscript, torch_export"):
+    with pytest.raises(FormatUnavailable, match="onnx, torchscript, torch-export"):
         find_format("tensorflow")
 
 

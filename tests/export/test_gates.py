@@ -45,7 +45,7 @@ class Constant(nn.Module):
         return images.flatten(1)[:, :6] * 0 + self.value
 
 
-@pytest.mark.parametrize("name", ["onnx", "torchscript", "torch_export"])
+@pytest.mark.parametrize("name", ["onnx", "torchscript", "torch-export"])
 def test_good_exports_pass_every_gate(artifacts: dict[str, Artifact], reference: Reference, name: str) -> None:
     results = judge(reference, candidate(name, artifacts[name].path))
     assert [(result.name, result.passed, result.reason) for result in results] == [

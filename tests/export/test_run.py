@@ -50,7 +50,7 @@ def test_a_good_model_becomes_a_version_that_verifies(result: ExportResult, home
     assert (result.version, result.published, result.unchanged) == (1, True, False)
     manifest = repository.verify("small", 1)
     assert set(manifest.files) == {
-        "small/1/artifacts/model.pt2",
+        "small/1/artifacts/torch-export/model.pt2",
         "small/1/contract.json",
         "small/1/evidence.json",
         "small/1/golden/expected.json",
@@ -71,7 +71,7 @@ def test_the_golden_prediction_is_what_every_served_network_answers(result: Expo
     expected = json.loads((folder / "golden/expected.json").read_text())
     assert len(expected["labels"]) == contract.postprocess.top_k == 3
     assert result.evidence["golden"]["margin"] > 0.9
-    for path in ("small.onnx/1/model.onnx", "small.torchscript/1/model.pt", "small/1/artifacts/model.pt2"):
+    for path in ("small.onnx/1/model.onnx", "small.torchscript/1/model.pt", "small/1/artifacts/torch-export/model.pt2"):
         answer = Pipeline(contract, open_network(home.repository / path, threads=0)).run([image])[0]
         assert list(answer.labels) == expected["labels"]
         assert np.max(np.abs(answer.scores - expected["scores"])) <= 1e-5
@@ -97,7 +97,7 @@ def test_evidence_holds_every_number(result: ExportResult, home: Settings) -> No
     stored = json.loads((home.repository / "small/1/evidence.json").read_text())
     assert stored == result.evidence
     assert [(gate["format"], gate["name"]) for gate in stored["gates"]] == [
-        (name, gate) for name in ("onnx", "torchscript", "torch_export") for gate in ("executes", "parity", "accuracy")
+        (name, gate) for name in ("onnx", "torchscript", "torch-export") for gate in ("executes", "parity", "accuracy")
     ]
     assert stored["images"]["count"] == 72
     assert {"torch", "onnx", "onnxruntime", "numpy"} <= set(stored["source"]["tools"])

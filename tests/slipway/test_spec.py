@@ -51,7 +51,7 @@ def test_defaults_and_contract(tmp_path: Path) -> None:
         ('"0", "1"', '"0", "0"', "a label stands twice"),
         ('["0", "1", "2"]', "[0, 1]", r"digits.yaml:9: labels"),
         ("model: digits", "model: &a {x: *a}", "nested too deeply"),
-        ("samples:", "serve: torch_export\nsamples:", "cannot be served"),
+        ("samples:", "serve: torch-export\nsamples:", "cannot be served"),
         ("model: digits", "model: Digits.v1", r"digits.yaml:1: model"),
     ],
 )

@@ -9,143 +9,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from slipway.contract import Contract, Network, Normalise, Postprocess, Preprocess
+from slipway.contract import Contract, Network, Normalise, Postprocess
 from slipway.errors import SpecInvalid, SpecNotFound
 from slipway.settings import Settings
+from slipway.spec.base import Section
+from slipway.spec.calibration import CalibrationSpec
+from slipway.spec.formats import NETWORK_FILES, FormatName
+from slipway.spec.gates import GatesSpec
+from slipway.spec.input import InputSpec, LabelsSpec, NormaliseSpec, PostprocessSpec
+from slipway.spec.serving import ServingSpec
+from slipway.spec.source import SourceSpec
 from slipway.yaml_file import YamlFile
 
-FormatName = Literal["onnx", "torchscript", "torch_export"]
-#: Formats that a model server can serve: suffix of the network model's name, and the artefact's file name.
-NETWORK_FILES: dict[str, tuple[str, str]] = {
-    "onnx": ("onnx", "model.onnx"),
-    "torchscript": ("torchscript", "model.pt"),
-}
-Triple = tuple[float, float, float]
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SourceSpec(_Section):
-    """Where the trained model comes from: exactly one of ``factory`` and ``torchvision`` builds it."""
-
-    factory: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$", description="package.module:function")
-    torchvision: str | None = Field(default=None, description="name of a torchvision classification builder")
-    arguments: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the builder")
-    checkpoint: str | None = Field(default=None, description="path, file: or http(s): URL of a state_dict")
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="of the checkpoint file")
-
-    @model_validator(mode="after")
-    def _one_builder(self) -> SourceSpec:
-        if (self.factory is None) == (self.torchvision is None):
-            raise ValueError("give exactly one of factory and torchvision")
-        return self
-
-
-class InputSpec(_Section):
-    """How an image becomes the network's input; see slipway.contract.Preprocess."""
-
-    height: int = Field(ge=1, le=8192)
-    width: int = Field(ge=1, le=8192)
-    resize: Literal["shorter_side", "letterbox", "stretch"] = "shorter_side"
-    resize_to: int | None = Field(default=None, ge=1, description="shorter side before the crop; the height unless set")
-    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
-    antialias: bool = True
-    colour: Literal["rgb", "bgr", "grey"] = "rgb"
-    fill: int = Field(default=114, ge=0, le=255)
-    reduced_decode: bool = False
-    max_pixels: int = Field(default=50_000_000, ge=1)
-    max_bytes: int = Field(default=20_000_000, ge=1)
-
-    @model_validator(mode="after")
-    def _crop_fits(self) -> InputSpec:
-        if self.resize_to is not None and self.resize_to < max(self.height, self.width):
-            raise ValueError("resize_to is smaller than the crop: height and width must fit into it")
-        return self
-
-    def preprocess(self) -> Preprocess:
-        """The same values as the contract's plain dataclass."""
-        values = self.model_dump()
-        values["resize_to"] = self.resize_to or max(self.height, self.width)
-        return Preprocess(**values)
-
-
-class NormaliseSpec(_Section):
-    """``(pixels / scale - mean) / std`` per channel, baked into the exported graph."""
-
-    scale: float = Field(default=255.0, gt=0)
-    mean: Triple = (0.0, 0.0, 0.0)
-    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (
-        1.0,
-        1.0,
-        1.0,
-    )
-
-
-class LabelsSpec(_Section):
-    """Labels from a file, one per line, or ``count`` numbered ones (``class_0000`` ...)."""
-
-    file: str | None = None
-    count: int | None = Field(default=None, ge=1, le=1_000_000)
-
-    @model_validator(mode="after")
-    def _one_way(self) -> LabelsSpec:
-        if (self.file is None) == (self.count is None):
-            raise ValueError("give exactly one of file and count")
-        return self
-
-
-class PostprocessSpec(_Section):
-    """From logits to labels; see slipway.contract.Postprocess."""
-
-    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
-    temperature: float = Field(default=1.0, gt=0)
-    top_k: int = Field(default=5, ge=1)
-
-
-class ParityGate(_Section):
-    """Numeric agreement with the eager model, relative to the scale of its outputs."""
-
-    max_relative_difference: float = Field(default=1e-4, gt=0)
-    images: int = Field(default=16, ge=1)
-    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 8)
-
-
-class AccuracyGate(_Section):
-    """Accuracy on labelled images, through the whole pipeline, against the trained model."""
-
-    minimum: float | None = Field(default=None, ge=0, le=1, description="of the trained model and of every export")
-    max_drop: float = Field(default=0.005, ge=0, le=1, description="how much an export may lose, as a fraction")
-    accept_unlabelled: bool = Field(default=False, description="publish without labels; agreement is reported")
-
-
-class GatesSpec(_Section):
-    """What an export must hold to be published."""
-
-    parity: ParityGate = Field(default_factory=ParityGate)
-    accuracy: AccuracyGate = Field(default_factory=AccuracyGate)
-
-
-class ServingSpec(_Section):
-    """How the model is served. ``instances: auto`` is one per core of the serving machine; ``network_instances: auto``
-    is one per GPU, and on a CPU one per core where the public model calls the network (``separate``), else one."""
-
-    placement: Literal["fused", "separate"] = "fused"
-    instances: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    network_instances: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    max_batch_size: int = Field(default=8, ge=1, le=1024)
-    dynamic_batching: bool = True
-    queue_delay_microseconds: int = Field(default=0, ge=0)
-    networks: tuple[FormatName, ...] | None = Field(default=None, description="networks that clients may call directly")
-
-
-class ModelSpec(_Section):
+class ModelSpec(Section):
     """One public model: everything that ``slipway export`` needs."""
 
     model: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="lower case; dots are for its networks")
@@ -155,9 +37,10 @@ class ModelSpec(_Section):
     normalise: NormaliseSpec = Field(default_factory=NormaliseSpec)
     labels: tuple[str, ...] | LabelsSpec
     postprocess: PostprocessSpec = Field(default_factory=PostprocessSpec)
-    formats: tuple[FormatName, ...] = Field(default=("onnx", "torchscript", "torch_export"), min_length=1)
+    formats: tuple[FormatName, ...] = Field(default=("onnx", "torchscript", "torch-export"), min_length=1)
     serve: FormatName = "onnx"
     samples: str = Field(description="directory of real images; <label>_<index>.png|jpg when labelled")
+    calibration: CalibrationSpec = Field(default_factory=CalibrationSpec)
     gates: GatesSpec = Field(default_factory=GatesSpec)
     serving: ServingSpec = Field(default_factory=ServingSpec)
 
@@ -209,7 +92,7 @@ class ModelSpec(_Section):
 
     def network_model(self, format_name: str) -> str:
         """Name of the repository model that holds a format's network, for example ``digits.onnx``."""
-        return f"{self.model}.{NETWORK_FILES[format_name][0]}"
+        return f"{self.model}.{format_name}"
 
     def label_names(self, root: Path) -> tuple[str, ...]:
         """The labels in the order of the network's outputs; raises SpecInvalid for an unreadable or odd file."""
@@ -237,7 +120,7 @@ class ModelSpec(_Section):
             network=Network(
                 model=self.network_model(self.serve),
                 format=self.serve,
-                file=NETWORK_FILES[self.serve][1],
+                file=NETWORK_FILES[self.serve],
                 max_batch_size=self.serving.max_batch_size,
             ),
             postprocess=Postprocess(**self.postprocess.model_dump()),
