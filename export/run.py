@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.identity import checkpoint_digest, export_identity, published_version
 from export.images import HeldOut, load_held_out
+from export.steps import Progress, Steps
 from export.workspace import workspace
 from slipway.contract import Contract
-from slipway.errors import GateFailed
+from slipway.errors import GateFailed, SpecInvalid
 from slipway.repository import Repository
 from slipway.settings import Settings
-from slipway.spec import ModelSpec
+from slipway.spec import NETWORK_FILES, ModelSpec
 
 if TYPE_CHECKING:  # everything that imports torch is imported where it is used: an unchanged model never pays for it
     from export.formats.base import Artifact
     from export.gates.base import GateResult, Reference
     from export.golden import Golden
     from export.sources import LoadedModel
-
-
-@dataclass(frozen=True)
-class StepEvent:
-    """Progress of an export. ``step``: words for people; ``state``: started, finished or failed; ``seconds``: since
-    its start, 0 when it starts."""
-
-    step: str
-    state: str
-    seconds: float = 0.0
-
-
-Progress = Callable[[StepEvent], None]
 
 
 @dataclass(frozen=True)
@@ -86,17 +71,17 @@ def export_model(
 
 
 class _Export:
-    """One run; keeps the time of every step."""
+    """One run."""
 
     def __init__(self, spec: ModelSpec, settings: Settings, progress: Progress) -> None:
         self.spec = spec
         self.settings = settings
         self.repository = Repository(settings.repository)
-        self.seconds: dict[str, float] = {}
-        self._progress = progress
+        self.steps = Steps(progress)
 
     def run(self, dry_run: bool) -> ExportResult:
-        with self._step("compare with published versions"):
+        self._check_served(dry_run)
+        with self.steps.step("compare with published versions"):
             contract = self.spec.contract(self.settings.root)
             held_out = self._held_out(contract)
             known = checkpoint_digest(self.spec, self.settings.root)
@@ -106,7 +91,7 @@ class _Export:
             return self._found(version)
         if not dry_run:
             self.repository.check_writable()
-        with self._step("load the trained model"):
+        with self.steps.step("load the trained model"):
             loaded = self._load(contract)
         if identity is None:
             identity = self._identity(contract, held_out, loaded.digest)
@@ -125,10 +110,13 @@ class _Export:
         dry_run: bool,
     ) -> ExportResult:
         from export.evidence import build_evidence
+        from export.making import Maker
 
         reference = self._reference(contract, held_out, loaded)
-        artifacts = [self._artifact(name, reference, folder) for name in self.spec.formats]
-        results = [result for artifact in artifacts for result in self._judge(reference, artifact)]
+        maker = Maker(self.spec, self.settings, reference, folder, self._log_dir, self.steps)
+        made = [maker.make(name) for name in self.spec.formats]
+        artifacts = [each.artifact for each in made]
+        results = [result for each in made for result in each.results]
         passed = all(result.passed for result in results)
         golden = self._golden(reference) if passed else None
         evidence = build_evidence(reference, artifacts, results, golden, identity, loaded.description)
@@ -136,9 +124,18 @@ class _Export:
             raise _refusal(self.spec.model, results, evidence)
         version = None
         if not dry_run:
-            with self._step("publish"):
+            with self.steps.step("publish"):
                 version = self._publish(reference, artifacts, golden, evidence, identity, folder)
-        return ExportResult(self.spec.model, version, version is not None, False, evidence, self.seconds)
+        return ExportResult(self.spec.model, version, version is not None, False, evidence, self.steps.seconds)
+
+    def _check_served(self, dry_run: bool) -> None:
+        if not dry_run and self.spec.serve not in self.spec.formats:
+            raise SpecInvalid(
+                f"{self.spec.model}: nothing of this can be served, so it is no version",
+                observed=f"formats {', '.join(self.spec.formats)}",
+                expected=f"one of {', '.join(sorted(NETWORK_FILES))} among them",
+                fix="add such a format, or give --dry-run",
+            )
 
     def _held_out(self, contract: Contract) -> HeldOut:
         accept = self.spec.gates.accuracy.accept_unlabelled
@@ -155,7 +152,7 @@ class _Export:
 
         path = self.repository.version_dir(self.spec.model, version) / "evidence.json"
         evidence = json.loads(path.read_text(encoding="utf-8"))
-        return ExportResult(self.spec.model, version, False, True, evidence, self.seconds)
+        return ExportResult(self.spec.model, version, False, True, evidence, self.steps.seconds)
 
     def _load(self, contract: Contract) -> LoadedModel:
         from export import sources
@@ -172,43 +169,10 @@ class _Export:
         module = wrap(loaded.module, contract.normalise)
         return Reference(contract, self.spec.gates, held_out, module, eager_network(module))
 
-    def _artifact(self, name: str, reference: Reference, folder: Path) -> Artifact:
-        import numpy as np
-        import torch
-
-        from export.calibration import calibration_pixels
-        from export.formats.base import ExportOptions
-        from export.formats.registry import find_format
-
-        shared = folder / "shared"
-        shared.mkdir(exist_ok=True)
-        options = ExportOptions(
-            reference.contract.network.max_batch_size,
-            self._log_dir,
-            shared_dir=shared,
-            calibration=calibration_pixels(self.spec, reference, self.settings.root),
-        )
-        target = folder / name
-        target.mkdir()
-        with self._step(f"export {name}"):
-            # two real images: a batch of one would be baked in as a constant by torch.export
-            example = torch.from_numpy(np.resize(reference.pixels, (2, *reference.pixels.shape[1:])))
-            return find_format(name).export(reference.module, example, target, options)
-
-    def _judge(self, reference: Reference, artifact: Artifact) -> list[GateResult]:
-        from export.formats.registry import find_format
-        from export.gates.base import Candidate
-        from export.gates.registry import judge
-
-        kind = find_format(artifact.format)
-        candidate = Candidate(artifact.format, lambda: kind.session(artifact), kind.precision, artifact)
-        with self._step(f"gates of {artifact.format}"):
-            return judge(reference, candidate)
-
     def _golden(self, reference: Reference) -> Golden:
         from export.golden import choose_golden
 
-        with self._step("choose the golden image"):
+        with self.steps.step("choose the golden image"):
             return choose_golden(reference)
 
     def _publish(
@@ -228,18 +192,6 @@ class _Export:
     @property
     def _log_dir(self) -> Path:
         return self.settings.state_dir / "logs" / self.spec.model
-
-    @contextmanager
-    def _step(self, name: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        self._progress(StepEvent(name, "started"))
-        state = "failed"
-        try:
-            yield
-            state = "finished"
-        finally:
-            self.seconds[name] = time.perf_counter() - begin
-            self._progress(StepEvent(name, state, self.seconds[name]))
 
 
 def _refusal(model: str, results: list[GateResult], evidence: dict[str, Any]) -> GateFailed:

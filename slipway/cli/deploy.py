@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from slipway.cli.context import load_settings, load_spec, open_repository
 from slipway.cli.export import run
@@ -21,13 +23,24 @@ if TYPE_CHECKING:
 _IMAGES = ("*.png", "*.jpg", "*.jpeg", "*.webp", "*.bmp", "*.gif")
 
 
-def deploy(model: SpecName, as_json: AsJson = False) -> None:
+def deploy(
+    model: SpecName,
+    served_format: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="Serve this format, exported beside the others.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Sample weights where they are ours, export, gates, publish, serve, promote, and a first answer."""
     from serving import control
 
     settings, steps = load_settings(), Steps()
     spec = load_spec(model, settings)
-    results = [run(settings, model, changes, steps, quiet=as_json) for changes in _trainings(settings, model, steps)]
+    if served_format is not None:
+        spec = spec.served_as(served_format)
+    results = []
+    for changes in _trainings(settings, model, steps):
+        title = " ".join(["export", model, *changes])
+        results.append(run(settings, spec.changed(changes), title, steps, quiet=as_json))
     with steps.step("serve"):
         state = control.start_detached(settings, progress=steps.say)
     with steps.step("promote"):

@@ -13,8 +13,10 @@ from slipway.cli.output import Steps, print_json, print_line, print_table
 from slipway.errors import GateFailed
 
 if TYPE_CHECKING:
-    from export.run import ExportResult, StepEvent
+    from export.run import ExportResult
+    from export.steps import StepEvent
     from slipway.settings import Settings
+    from slipway.spec import ModelSpec
 
 #: Seconds: shorter steps only make noise.
 _WORTH_TELLING = 0.3
@@ -25,13 +27,20 @@ def export(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the spec for this run.")
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="FORMAT", help="Export this format; may be given again.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Everything but the publishing.")] = False,
     activate: Annotated[bool, typer.Option("--activate", help="Make the new version the stable one.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Export a model in every format of its spec; publish a version only when all gates pass."""
     settings = load_settings()
-    result = run(settings, model, changes or [], Steps(), dry_run=dry_run, quiet=as_json)
+    spec = load_spec(model, settings).changed(changes or [])
+    if only:
+        spec = spec.only(only)
+    title = " ".join(["export", model, *(changes or []), *(only or [])])
+    result = run(settings, spec, title, Steps(), dry_run=dry_run, quiet=as_json)
     moved = None
     if activate and result.version is not None:
         from slipway.cli.versions import move_pointer
@@ -44,13 +53,12 @@ def export(
 
 
 def run(
-    settings: Settings, model: str, changes: list[str], steps: Steps, *, dry_run: bool = False, quiet: bool = False
+    settings: Settings, spec: ModelSpec, title: str, steps: Steps, *, dry_run: bool = False, quiet: bool = False
 ) -> ExportResult:
-    """Exports one model, prints its gates and returns the result; the gates are printed also when one fails."""
+    """Exports one model under ``title`` and returns the result; the gates are printed also when one fails."""
     from export.run import export_model
 
-    spec = load_spec(model, settings).changed(changes)
-    with steps.step(" ".join(["export", model, *changes])):
+    with steps.step(title):
         try:
             result = export_model(spec, settings, dry_run=dry_run, progress=lambda event: _tell(steps, event))
         except GateFailed as error:
@@ -61,7 +69,7 @@ def run(
     if not result.unchanged:
         _print_gates(result.evidence, quiet)
     state = "unchanged" if result.unchanged else "published" if result.published else "passed, not published (dry run)"
-    print_line(f"{model}: {state}" + (f", version {result.version}" if result.version else ""))
+    print_line(f"{spec.model}: {state}" + (f", version {result.version}" if result.version else ""))
     return result
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import difflib
+from collections.abc import Iterable
+from typing import Literal, cast, get_args
+
+from slipway.errors import SpecInvalid
 
 FormatName = Literal[
     "torchscript",
@@ -25,3 +29,18 @@ NETWORK_FILES: dict[str, str] = {
     "onnx": "model.onnx",
     "torchscript": "model.pt",
 }
+
+
+def format_names(names: Iterable[str]) -> tuple[FormatName, ...]:
+    """The same names, checked, each once; raises SpecInvalid for one that is no format."""
+    known: tuple[str, ...] = get_args(FormatName)
+    found = tuple(dict.fromkeys(names))
+    for name in found:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise SpecInvalid(
+                f"there is no format {name!r}" + (f"; did you mean {near[0]}?" if near else ""),
+                expected=f"one of {', '.join(known)}",
+                fix="`slipway doctor` lists them",
+            )
+    return cast("tuple[FormatName, ...]", found)

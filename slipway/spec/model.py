@@ -19,7 +19,7 @@ from slipway.errors import SpecInvalid, SpecNotFound
 from slipway.settings import Settings
 from slipway.spec.base import Section
 from slipway.spec.calibration import CalibrationSpec
-from slipway.spec.formats import NETWORK_FILES, FormatName
+from slipway.spec.formats import NETWORK_FILES, FormatName, format_names
 from slipway.spec.gates import GatesSpec
 from slipway.spec.input import InputSpec, LabelsSpec, NormaliseSpec, PostprocessSpec
 from slipway.spec.serving import ServingSpec
@@ -84,6 +84,32 @@ class ModelSpec(Section):
             item = problem.errors()[0]
             key = ".".join(str(part) for part in item["loc"])
             raise SpecInvalid(f"{key}: {item['msg']}", observed=", ".join(changes)) from problem
+
+    def only(self, names: Sequence[str]) -> ModelSpec:
+        """A copy that exports just these formats; raises SpecInvalid for an unknown one.
+
+        It serves the format it served before where that is among them, else the first that can be served; where none
+        can, ``serve`` stays, and such a copy is good for a dry run alone."""
+        formats = format_names(names)
+        servable = [name for name in formats if name in NETWORK_FILES]
+        serve = self.serve if self.serve in formats or not servable else servable[0]
+        return self._with_formats(formats, serve)
+
+    def served_as(self, asked: str) -> ModelSpec:
+        """A copy that serves this format, and exports it beside the others. Raises SpecInvalid when it cannot."""
+        (name,) = format_names([asked])
+        if name not in NETWORK_FILES:
+            raise SpecInvalid(
+                f"{self.model}: {name} cannot be served", expected=f"one of {', '.join(sorted(NETWORK_FILES))}"
+            )
+        return self._with_formats(tuple(dict.fromkeys((*self.formats, name))), name)
+
+    def _with_formats(self, formats: tuple[FormatName, ...], serve: FormatName) -> ModelSpec:
+        networks = self.serving.networks
+        if networks is not None:
+            networks = tuple(name for name in networks if name in formats)
+        serving = self.serving.model_copy(update={"networks": networks})
+        return self.model_copy(update={"formats": formats, "serve": serve, "serving": serving})
 
     @property
     def served_networks(self) -> tuple[str, ...]:

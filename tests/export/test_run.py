@@ -16,11 +16,12 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from export.evidence import rows
-from export.run import ExportResult, StepEvent, export_model
+from export.run import ExportResult, export_model
+from export.steps import StepEvent
 from handlers.networks import open_network
 from handlers.pipeline import Pipeline
 from handlers.preprocess import preprocess
-from slipway.errors import GateFailed, SamplesInvalid, SlipwayError, SourceInvalid
+from slipway.errors import GateFailed, SamplesInvalid, SlipwayError, SourceInvalid, SpecInvalid
 from slipway.repository import Repository
 from slipway.settings import Settings
 from slipway.spec import ModelSpec
@@ -159,6 +160,13 @@ def test_a_dry_run_publishes_nothing(spec: ModelSpec, settings: Settings) -> Non
     assert (dry.version, dry.published, dry.unchanged) == (None, False, False)
     assert len(dry.gates) == 3
     assert not settings.repository.exists()
+
+
+def test_a_version_must_hold_something_that_can_be_served(spec: ModelSpec, settings: Settings) -> None:
+    narrowed = spec.only(["torch-export"])
+    with pytest.raises(SpecInvalid, match="nothing of this can be served"):
+        export_model(narrowed, settings)
+    assert {gate["format"] for gate in export_model(narrowed, settings, dry_run=True).gates} == {"torch-export"}
 
 
 def test_a_failed_gate_publishes_nothing_and_shows_every_number(settings: Settings) -> None:

@@ -105,3 +105,23 @@ def test_settings_from_file_and_environment(tmp_path: Path) -> None:
 def test_wrong_settings(tmp_path: Path, environ: dict, words: str) -> None:
     with pytest.raises(errors.SettingsInvalid, match=words):
         Settings.load({"SLIPWAY_ROOT": str(tmp_path), **environ})
+
+
+def test_only_these_formats_and_the_served_one_among_them(tmp_path: Path) -> None:
+    spec = ModelSpec.load(write(tmp_path, GOOD))
+    assert spec.only(["torch-export", "torchscript"]).serve == "torchscript"
+    assert spec.only(["torchscript", "onnx", "onnx"]).formats == ("torchscript", "onnx")
+    assert spec.only(["torchscript", "onnx"]).serve == "onnx"
+    assert spec.only(["torch-export"]).serve == "onnx"  # for a dry run alone
+    with pytest.raises(errors.SpecInvalid, match="did you mean torchscript"):
+        spec.only(["torchscipt"])
+
+
+def test_a_format_to_serve_is_exported_beside_the_others(tmp_path: Path) -> None:
+    spec = ModelSpec.load(write(tmp_path, GOOD.replace("samples:", "formats: [onnx]\nsamples:")))
+    other = spec.served_as("torchscript")
+    assert (other.formats, other.serve) == (("onnx", "torchscript"), "torchscript")
+    assert other.contract(tmp_path).network.model == "digits.torchscript"
+    assert other.changed(["serving.instances=2"]).serve == "torchscript"
+    with pytest.raises(errors.SpecInvalid, match="cannot be served"):
+        spec.served_as("torch-export")
