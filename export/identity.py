@@ -1,7 +1,7 @@
 """What makes two exports the same: weights, specification, held-out images, tools and the code that exports.
 
-Computed without importing torch wherever the checkpoint is a local file, so that an unchanged model costs a few
-hundred milliseconds and not an import of torch.
+Computed without importing torch wherever the source names a file, so that an unchanged model costs a few hundred
+milliseconds (and what a server needs to say that its file has not changed), and not an import of torch.
 """
 
 from __future__ import annotations
@@ -14,15 +14,31 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
+from export.sources.kind import file_digest
+from export.sources.location import locate_source
 from slipway.contract import Contract
 from slipway.errors import SlipwayError
 from slipway.files import sha256_file
 from slipway.repository import Repository
 from slipway.spec import ModelSpec
 
-_TOOLS = ("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow")
+_TOOLS = (
+    "torch",
+    "torchvision",
+    "timm",
+    "safetensors",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "onnxconverter-common",
+    "openvino",
+    "nncf",
+    "torch-pruning",
+    "tensorrt",
+    "numpy",
+    "pillow",
+)
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -37,16 +53,22 @@ def tool_versions() -> dict[str, str]:
     return found
 
 
-def checkpoint_digest(spec: ModelSpec, root: Path) -> str | None:
-    """sha256 (hex) of the checkpoint when it is known without a download or torch: a local file, or declared."""
-    location = spec.source.checkpoint
-    if location is None:
-        return None
-    url = urlsplit(location)
-    if url.scheme in ("http", "https"):
-        return spec.source.sha256
-    path = Path(url2pathname(url.path)) if url.scheme == "file" else root / location
-    return sha256_file(path) if path.is_file() else None
+def checkpoint_digest(spec: ModelSpec, root: Path, cache_dir: Path | None = None) -> str | None:
+    """sha256 (hex) of the source's file when it is known without torch; None for published weights and bare factories.
+
+    A file on this machine or in a package is read; a declared sha256 of one elsewhere is believed, because loading
+    verifies it. What lies elsewhere and declares none is fetched into ``cache_dir`` if that is given (a kept copy is
+    only asked about). Raises what ``export.sources.location.locate`` raises.
+    """
+    source = spec.source
+    elsewhere = urlsplit(source.location or "").scheme in ("http", "https", "models")
+    if elsewhere or source.weights is not None:
+        if source.sha256 is not None:
+            return source.sha256
+        if cache_dir is None:
+            return None
+    located = locate_source(source, root, cache_dir or root)
+    return file_digest(located.path) if located is not None else None
 
 
 def export_identity(spec: ModelSpec, contract: Contract, root: Path, held_out: str, weights: str) -> dict[str, Any]:
@@ -54,8 +76,8 @@ def export_identity(spec: ModelSpec, contract: Contract, root: Path, held_out: s
 
     ``held_out``: digest of the images. ``weights``: digest of the checkpoint file, or of the loaded weights.
     """
-    # where the checkpoint lies does not make another model; its content is in ``weights``
-    source = spec.source.model_copy(update={"checkpoint": None, "sha256": None})
+    # where the file lies does not make another model; its content is in ``weights``
+    source = spec.source.without_place()
     parts = {
         "weights": weights,
         "spec": spec.model_copy(update={"source": source}).digest(),
@@ -64,6 +86,15 @@ def export_identity(spec: ModelSpec, contract: Contract, root: Path, held_out: s
         "code": _code_digest(spec, root),
         "tools": tool_versions(),
     }
+    return {"digest": hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(), **parts}
+
+
+def with_plans(identity: dict[str, Any], bundle: Path) -> dict[str, Any]:
+    """The identity of an export that plans join: another one for every report that came back from a GPU machine.
+
+    ``export`` in it is the identity without them, which the bundle must have been written for."""
+    report = bundle / "report.json"
+    parts = {"export": identity, "plans": sha256_file(report) if report.is_file() else None}
     return {"digest": hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(), **parts}
 
 

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.formats.noise import captured, tail
-from slipway.errors import ExportFailed
+from slipway.errors import ExportFailed, SlipwayError
+from slipway.spec.int8 import Int8Spec
+from slipway.spec.tensorrt import TensorrtSpec
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +36,8 @@ class ExportOptions:
     dynamo exporter writes without a conversion pass, and every runtime since ONNX Runtime 1.14 reads it.
     ``log_dir``: where each format's exporter log goes. ``shared_dir``: where one run's formats keep what several are
     made from (the fp32 ONNX file). ``calibration``: uint8[n, H, W, 3], real images through the contract, for INT8.
-    ``keep_float``: names of the ONNX nodes that stay in fp32 when precision is reduced."""
+    ``keep_float``: names of the nodes of ``base_onnx`` that stay in fp32 when precision is reduced. ``int8``: how the
+    ONNX INT8 formats choose their ranges. ``tensorrt``: how plans are built."""
 
     max_batch_size: int
     log_dir: Path
@@ -42,6 +45,8 @@ class ExportOptions:
     shared_dir: Path | None = None
     calibration: NDArray[np.uint8] | None = None
     keep_float: tuple[str, ...] = ()
+    int8: Int8Spec = field(default_factory=Int8Spec)
+    tensorrt: TensorrtSpec = field(default_factory=TensorrtSpec)
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class Format(Protocol):
     name: str
     file_name: str
     precision: Precision
+    #: What it is for, in a line for `slipway doctor`.
+    summary: str
 
     def available(self) -> str | None:
         """None when the format can be exported and run here, else what is missing and how to get it."""
@@ -93,6 +100,7 @@ class FileFormat(ABC):
     name: str
     file_name: str
     precision: Precision = "fp32"
+    summary: str
     #: Names of the files that :meth:`write` leaves beside ``file_name``.
     companions: tuple[str, ...] = ()
     #: Python packages that exporting and running need.
@@ -128,7 +136,7 @@ def run_exporter(name: str, path: Path, options: ExportOptions, write: Callable[
     try:
         with captured(log):
             details = write()
-    except ExportFailed:
+    except SlipwayError:
         raise
     except Exception as problem:  # exporters raise whatever their graph passes raise: all of it is the finding
         raise ExportFailed(

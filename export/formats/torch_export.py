@@ -31,6 +31,7 @@ class TorchExport(FileFormat):
 
     name = "torch-export"
     file_name = "model.pt2"
+    summary = "fp32 as a program that torch loads again; kept with the version, served by nothing"
     packages = ("torch",)
 
     def write(
@@ -83,10 +84,23 @@ def _refuse_marked(path: Path, config: dict[str, Any]) -> None:
         )
 
 
+def exported_program(
+    format_name: str, module: torch.nn.Module, example: torch.Tensor, options: ExportOptions
+) -> torch.export.ExportedProgram:
+    """The program of ``module`` with a batch of 1..max_batch_size. Raises ExportFailed for a source without torch code,
+    and whatever torch raises."""
+    import torch
+
+    from export.formats.origin import exportable, require_torch
+
+    require_torch(format_name, module)
+    module = exportable(module, example)
+    with torch.no_grad():
+        return torch.export.export(module, (example,), dynamic_shapes={INPUT_NAME: {0: batch_dimension(options)}})
+
+
 def _write(module: torch.nn.Module, example: torch.Tensor, path: Path, options: ExportOptions) -> dict[str, Any]:
     import torch
 
-    with torch.no_grad():
-        program = torch.export.export(module, (example,), dynamic_shapes={INPUT_NAME: {0: batch_dimension(options)}})
-    torch.export.save(program, path)
+    torch.export.save(exported_program("torch-export", module, example, options), path)
     return {"torch": torch.__version__, "max_batch_size": max(2, options.max_batch_size)}

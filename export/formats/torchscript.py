@@ -21,6 +21,7 @@ class TorchScript(FileFormat):
 
     name = "torchscript"
     file_name = "model.pt"
+    summary = "fp32 for libtorch servers; deprecated upstream"
     packages = ("torch",)
 
     def write(
@@ -33,6 +34,9 @@ class TorchScript(FileFormat):
 def _write(module: torch.nn.Module, example: torch.Tensor, path: Path, options: ExportOptions) -> dict[str, Any]:
     import torch
 
+    from export.formats.origin import require_torch
+
+    require_torch("torchscript", module)
     with torch.inference_mode(False), torch.no_grad():
         traced = torch.jit.trace(module, (example,), check_trace=False)  # type: ignore[no-untyped-call]
         frozen = torch.jit.freeze(traced)

@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from export.sources.answers import Expected, check_answers
+from export.sources.builders import build
 from export.sources.checkpoint import read_checkpoint
-from export.sources.download import shown
-from export.sources.factory import build_from_factory
-from export.sources.fetch import fetch
+from export.sources.kind import WORDS, file_digest, kind_of
+from export.sources.location import Located, locate_source
+from export.sources.network_file import load_network_file
+from export.sources.published import published_weights
 from export.sources.state import load_state
-from export.sources.torchvision_builder import build_from_torchvision
 from slipway.errors import SourceInvalid
 
-
-class Source(Protocol):
-    """What is read of ``ModelSpec.source``: exactly one of ``factory`` and ``torchvision`` is set."""
-
-    @property
-    def factory(self) -> str | None:
-        """``package.module:function`` that returns the module."""
-
-    @property
-    def torchvision(self) -> str | None:
-        """Name of a torchvision model builder."""
-
-    @property
-    def arguments(self) -> Mapping[str, Any]:
-        """Keyword arguments of the builder."""
-
-    @property
-    def checkpoint(self) -> str | None:
-        """Path, ``file:`` or ``http(s):`` URL of the weights."""
-
-    @property
-    def sha256(self) -> str | None:
-        """sha256 (hex) of the checkpoint file."""
+if TYPE_CHECKING:
+    from slipway.spec import SourceSpec
 
 
 @dataclass(frozen=True)
@@ -49,44 +29,82 @@ class LoadedModel:
     """A trained module in eval mode on the CPU, float32.
 
     ``module``: takes normalised ``float32[N, 3, H, W]``, returns ``float32[N, classes]``.
-    ``digest``: sha256 (hex) over the architecture's description and every weight; where the file lay does not count.
-    ``description``: one line for people: the builder, its arguments and the checkpoint as the specification names it.
+    ``digest``: sha256 (hex) over the architecture's description and every weight, or over the file of a whole network;
+    where a file lay does not count. ``description``: one line for people, without secrets: the builder, its arguments
+    and the file as the specification names it. ``file_digest``: sha256 of the file with its companions, None without.
     """
 
     module: nn.Module
     digest: str
     description: str
+    file_digest: str | None = None
+
+    @property
+    def weights(self) -> str:
+        """What identifies the weights: as ``export.identity.checkpoint_digest``, where that could know it."""
+        return self.file_digest or self.digest
 
 
 def load(
-    source: Source,
+    source: SourceSpec,
     root: Path,
     num_classes: int,
     cache_dir: Path,
     *,
     input_size: tuple[int, int] = (224, 224),
+    activation: str | None = None,
 ) -> LoadedModel:
-    """Builds the module, loads its weights and checks by a forward pass that it gives one logit per class.
+    """Builds the module, loads its weights and checks by forward passes that it gives one logit per class.
 
-    ``root``: relative checkpoint paths start there, and ``package.module`` may lie there.
-    ``cache_dir``: downloads are kept there. ``input_size``: height and width of the checking input, pixels.
+    ``root``: relative paths start there, and ``package.module`` may lie there. ``cache_dir``: downloads are kept
+    there. ``input_size``: height and width of the checking input, pixels. ``activation``: what the contract applies to
+    the outputs; with ``softmax``, a network that gives probabilities already is refused.
 
-    Raises SourceInvalid for whatever is wrong with builder or weights, DownloadFailed for what is wrong with a URL.
+    Raises SourceInvalid for whatever is wrong with builder, weights or network, DownloadFailed for what is wrong with
+    a URL or registry, EnvironmentUnfit for a package that is missing.
     """
-    module, architecture = _build(source, root, num_classes)
+    located = locate_source(source, root, cache_dir)
+    if source.weights is not None:
+        located = published_weights(source, cache_dir)
+    if source.builder is None:
+        loaded = _network(source, located, input_size)
+    else:
+        loaded = _built(source, root, num_classes, located)
+    check_answers(loaded.module, loaded.description, Expected(num_classes, input_size, activation))
+    return loaded if located is None else replace(loaded, file_digest=file_digest(located.path))
+
+
+def _network(source: SourceSpec, located: Located | None, input_size: tuple[int, int]) -> LoadedModel:
+    if located is None:
+        raise SourceInvalid("the source names no builder and no file", expected="one of them: docs/spec.md lists them")
+    module, description = load_network_file(source, located, input_size)
+    return LoadedModel(module, file_digest(located.path), description)
+
+
+def _built(source: SourceSpec, root: Path, num_classes: int, located: Located | None) -> LoadedModel:
+    module, architecture = build(source, root, num_classes)
     description = architecture
-    if source.checkpoint is not None:
-        path = fetch(source.checkpoint, root, cache_dir, sha256=source.sha256)
-        load_state(module, read_checkpoint(path), shown(source.checkpoint))
-        description += f", checkpoint {shown(source.checkpoint)}"
-    elif source.torchvision is not None:
+    if located is not None:
+        _refuse_network(located)
+        load_state(module, read_checkpoint(located.path), located.shown)
+        description += f", {'checkpoint' if source.weights is None else 'weights'} {located.shown}"
+    elif source.factory is None:
         raise SourceInvalid(
             f"{architecture} has no checkpoint: its weights would be random",
-            expected="source.checkpoint: a path, or a file:, http: or https: URL of its state_dict",
+            expected="source.checkpoint: a path, URL or registry address of its state_dict, or source.weights: a name",
         )
     module = module.to("cpu", torch.float32).eval().requires_grad_(False)
-    _check_answers(module, architecture, num_classes, input_size)
     return LoadedModel(module, digest_of(module, architecture), description)
+
+
+def _refuse_network(located: Located) -> None:
+    kind = kind_of(located.path)
+    if kind != "weights":
+        raise SourceInvalid(
+            f"{located.shown} is {WORDS[kind]}: a whole network, not weights for a builder",
+            expected="a state_dict: .safetensors, or torch.save(module.state_dict(), ...)",
+            fix=f"name it as source.{kind.replace('-', '_')} and remove the builder, or save the state_dict",
+        )
 
 
 def digest_of(module: nn.Module, architecture: str) -> str:
@@ -97,56 +115,3 @@ def digest_of(module: nn.Module, architecture: str) -> str:
         # through uint8, because numpy has no bfloat16; 0-d tensors cannot be viewed, hence reshape
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _build(source: Source, root: Path, num_classes: int) -> tuple[nn.Module, str]:
-    arguments = dict(source.arguments)
-    if source.factory is not None and source.torchvision is None:
-        return build_from_factory(source.factory, arguments, root)
-    if source.torchvision is not None and source.factory is None:
-        return build_from_torchvision(source.torchvision, arguments, num_classes)
-    raise SourceInvalid(
-        "the source names no builder, or two",
-        observed=f"factory {source.factory!r}, torchvision {source.torchvision!r}",
-        expected="exactly one of source.factory and source.torchvision",
-    )
-
-
-def _check_answers(module: nn.Module, architecture: str, num_classes: int, input_size: tuple[int, int]) -> None:
-    """A batch of two grey images must give ``float32[2, num_classes]``, all finite."""
-    images = torch.zeros(2, 3, *input_size)
-    try:
-        with torch.inference_mode():
-            logits = module(images)
-    except Exception as problem:  # the module is the user's code: whatever it raises is the finding
-        raise SourceInvalid(
-            f"{architecture} fails on an input of shape {tuple(images.shape)}",
-            observed=f"{type(problem).__name__}: {_first_line(problem)}",
-            expected="a module that takes normalised float32[N, 3, height, width]",
-            fix="correct input.height and input.width, or the module",
-        ) from problem
-    if not isinstance(logits, torch.Tensor):
-        raise SourceInvalid(
-            f"{architecture} returns no tensor",
-            observed=type(logits).__name__,
-            expected="one tensor of logits [N, classes]",
-            fix="wrap the module in a factory that returns the logits alone",
-        )
-    if tuple(logits.shape) != (2, num_classes):
-        raise SourceInvalid(
-            f"{architecture} does not give one logit per label",
-            observed=f"output {tuple(logits.shape)} for 2 images",
-            expected=f"(2, {num_classes}), because the specification has {num_classes} labels",
-            fix="correct labels, or the builder's number of classes in source.arguments",
-        )
-    if not bool(torch.isfinite(logits).all()):
-        raise SourceInvalid(
-            f"{architecture} gives infinite logits or NaN for a grey image",
-            observed=f"{int((~torch.isfinite(logits)).sum())} of {logits.numel()} logits",
-            expected="finite logits",
-            fix="check the training: such weights cannot be served",
-        )
-
-
-def _first_line(problem: Exception) -> str:
-    return str(problem).strip().splitlines()[0] if str(problem).strip() else "no message"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import json
@@ -14,8 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from export.sources.secrets import shown, without_secrets
 from slipway.errors import DownloadFailed
 from slipway.files import sha256_file, sync_directory, write_atomically
 
@@ -50,10 +52,9 @@ class Download:
         target = self._target()
         if self.sha256 is not None and target.is_file() and sha256_file(target) == self.sha256.lower():
             return target
-        headers = {"User-Agent": "slipway", "Accept-Encoding": "identity", **_ask_whether_changed(target)}
-        request = urllib.request.Request(self.url, headers=headers)  # noqa: S310 - only http and https come here
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as answer:  # noqa: S310
+            request = self._request(_ask_whether_changed(target))
+            with urllib.request.urlopen(request, timeout=self.timeout) as answer:  # noqa: S310 - http and https only
                 self._store(answer, answer.headers, target)
         except urllib.error.HTTPError as problem:
             if problem.code == http.client.NOT_MODIFIED:
@@ -64,6 +65,18 @@ class Download:
         except (OSError, http.client.HTTPException, ValueError) as problem:
             raise self._failed(f"{type(problem).__name__}: {problem}") from problem
         return target
+
+    def _request(self, conditions: Mapping[str, str]) -> urllib.request.Request:
+        """The GET request; ``user:password@`` becomes a header, because urllib takes it for part of the host."""
+        parts = urlsplit(self.url)
+        bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        headers = {"User-Agent": "slipway", "Accept-Encoding": "identity", **conditions}
+        request = urllib.request.Request(bare, headers=headers)  # noqa: S310 - only http and https come here
+        if parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            # unredirected: a redirect may lead to another machine, which must not get the password
+            request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(pair).decode()}")
+        return request
 
     def _target(self) -> Path:
         """One cache entry per declared content, else per URL; the readable end keeps the suffix."""
@@ -116,7 +129,7 @@ class Download:
     def _failed(self, observed: object, expected: object = None) -> DownloadFailed:
         return DownloadFailed(
             f"{shown(self.url)} could not be downloaded",
-            observed=observed,
+            observed=without_secrets(str(observed), self.url),
             expected=expected or f"the file, without a pause of {self.timeout:g} s",
             fix="check the URL and the network (HTTPS_PROXY is honoured), or give a local path",
         )
@@ -130,14 +143,6 @@ def sha256_differs(location: str, observed: str, expected: str) -> DownloadFaile
         expected=f"sha256 {expected.lower()}",
         fix="find out why the file changed before you change source.sha256",
     )
-
-
-def shown(location: str) -> str:
-    """A location for messages and evidence: without user, password, query and fragment, which may hold secrets."""
-    url = urlsplit(location)
-    if url.scheme not in ("http", "https"):
-        return location
-    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
 
 
 def _validators_file(target: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from export.sources.described import call
 from slipway.errors import SourceInvalid
 
 
@@ -21,7 +22,7 @@ def build_from_factory(factory: str, arguments: dict[str, Any], root: Path) -> t
     The package may be installed or lie under ``root``. Raises SourceInvalid when it cannot be imported, when the
     function does not exist or raises, and when it returns something else than a ``torch.nn.Module``.
     """
-    description = f"factory {factory}({', '.join(f'{key}={arguments[key]!r}' for key in sorted(arguments))})"
+    description = call(f"factory {factory}", arguments)
     with _importable(root):
         function = _find(factory)
         try:

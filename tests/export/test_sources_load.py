@@ -1,8 +1,6 @@
 """From a source to a module that answers: factories, torchvision, digests; ResNet-18 weights over real HTTP."""
 
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,6 +12,7 @@ from samples.digits.network import build
 from samples.photos.weights import random_weights
 from slipway.errors import DownloadFailed, SourceInvalid
 from slipway.files import sha256_file
+from slipway.spec import SourceSpec
 from tests.export.weights_server import serving
 
 USER_CODE = """
@@ -41,22 +40,33 @@ class Fixed(nn.Module):
     def forward(self, images):
         return images.reshape(2, 3 * 7 * 7)
 
+class Random(nn.Module):
+    def forward(self, images):
+        return nn.functional.dropout(images.mean((2, 3)) @ torch.ones(3, 4) + 1, training=True)
+
+class BatchStatistics(nn.Module):
+    def forward(self, images):
+        scores = images.mean((2, 3)) @ torch.eye(3, 4)
+        return nn.functional.batch_norm(scores.repeat(2, 1), None, None, training=True)[: len(images)]
+
+class Probabilities(nn.Module):
+    def forward(self, images):
+        return (images.mean((2, 3)) @ torch.ones(3, 4)).softmax(1)
+
+def random(): return Random()
+def batch_statistics(): return BatchStatistics()
+def probabilities(): return Probabilities()
 def pair(): return Pair()
 def infinite(): return Infinite()
 def fixed(): return Fixed()
 """
 
 
-@dataclass(frozen=True)
-class Source:
-    factory: str | None = None
-    torchvision: str | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
-    checkpoint: str | None = None
-    sha256: str | None = None
+DIGITS = SourceSpec(factory="samples.digits.network:build", arguments={"width": 4}, checkpoint="digits.safetensors")
 
 
-DIGITS = Source(factory="samples.digits.network:build", arguments={"width": 4}, checkpoint="digits.safetensors")
+def changed(source: SourceSpec, **changes) -> SourceSpec:
+    return SourceSpec(**{**source.model_dump(), **changes})
 
 
 @pytest.fixture
@@ -67,7 +77,7 @@ def root(tmp_path) -> Path:
     return tmp_path
 
 
-def get(source: Source, root: Path, classes: int = 10, size: tuple[int, int] = (32, 32)):
+def get(source: SourceSpec, root: Path, classes: int = 10, size: tuple[int, int] = (32, 32)):
     return load(source, root, classes, root / "cache", input_size=size)
 
 
@@ -83,19 +93,19 @@ def test_digest_is_of_weights_and_architecture_not_of_the_place(root):
     loaded = get(DIGITS, root)
     save_file(build(4).state_dict(), root / "other.safetensors")
     torch.save({"state_dict": loaded.module.state_dict()}, root / "same.pt")
-    assert get(replace(DIGITS, checkpoint="same.pt"), root).digest == loaded.digest
-    assert get(replace(DIGITS, checkpoint="other.safetensors"), root).digest != loaded.digest
+    assert get(changed(DIGITS, checkpoint="same.pt"), root).digest == loaded.digest
+    assert get(changed(DIGITS, checkpoint="other.safetensors"), root).digest != loaded.digest
 
 
 def test_half_precision_weights_become_float32(root):
     half = {name: tensor.half() for name, tensor in build(4).state_dict().items() if tensor.is_floating_point()}
     save_file(half, root / "half.safetensors")
-    loaded = get(replace(DIGITS, checkpoint="half.safetensors"), root)
+    loaded = get(changed(DIGITS, checkpoint="half.safetensors"), root)
     assert {parameter.dtype for parameter in loaded.module.parameters()} == {torch.float32}
 
 
 def test_factory_from_the_project_root(root):
-    loaded = get(Source(factory="user_models_of_test:good", arguments={"width": 6}), root, classes=6)
+    loaded = get(SourceSpec(factory="user_models_of_test:good", arguments={"width": 6}), root, classes=6)
     assert loaded.description == "factory user_models_of_test:good(width=6)"
 
 
@@ -108,27 +118,35 @@ def test_factory_from_the_project_root(root):
         ("pair", "returns no tensor"),
         ("infinite", "infinite logits"),
         ("fixed", "fails on an input of shape"),
+        ("random", "another answer for the same images each time"),
+        ("batch_statistics", "images of one batch influence each other"),
     ],
 )
 def test_factories_that_fail(root, name, words):
     with pytest.raises(SourceInvalid, match=words):
-        get(Source(factory=f"user_models_of_test:{name}"), root, classes=4)
+        get(SourceSpec(factory=f"user_models_of_test:{name}"), root, classes=4)
+
+
+def test_probabilities_are_refused_only_where_softmax_would_be_applied_to_them(root):
+    source = SourceSpec(factory="user_models_of_test:probabilities")
+    for activation in (None, "none", "sigmoid"):
+        load(source, root, 4, root, input_size=(32, 32), activation=activation)
+    with pytest.raises(SourceInvalid, match=r"gives probabilities.*postprocess.activation to none"):
+        load(source, root, 4, root, input_size=(32, 32), activation="softmax")
 
 
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (Source(factory="no.such.package:build"), "cannot be imported"),
-        (Source(factory="samples.digits.network"), "wrong form"),
-        (replace(DIGITS, arguments={"height": 4}), "unexpected keyword argument"),
-        (replace(DIGITS, arguments={"width": 6}), r"shapes differ.*\(4, 3, 3, 3\) for \(6, 3, 3, 3\)"),
-        (replace(DIGITS, checkpoint="absent.pt"), "no checkpoint file"),
-        (Source(), "names no builder"),
-        (Source(torchvision="resnet18"), "has no checkpoint"),
-        (Source(torchvision="resnet81", checkpoint="digits.safetensors"), "resnet18"),
-        (Source(torchvision="resnet18", arguments={"weights": "DEFAULT"}), "source.checkpoint only"),
-        (Source(torchvision="resnet18", arguments={"widht": 2}), "cannot be built"),
-        (Source(torchvision="resnet18", checkpoint="digits.safetensors"), "names differ.*missing.*unexpected"),
+        (SourceSpec(factory="no.such.package:build"), "cannot be imported"),
+        (changed(DIGITS, arguments={"height": 4}), "unexpected keyword argument"),
+        (changed(DIGITS, arguments={"width": 6}), r"shapes differ.*\(4, 3, 3, 3\) for \(6, 3, 3, 3\)"),
+        (changed(DIGITS, checkpoint="absent.pt"), "there is no file where the source points"),
+        (SourceSpec(torchvision="resnet18"), "has no checkpoint"),
+        (SourceSpec(torchvision="resnet81", checkpoint="digits.safetensors"), "resnet18"),
+        (SourceSpec(torchvision="resnet18", arguments={"weights": "DEFAULT"}), "source.checkpoint only"),
+        (SourceSpec(torchvision="resnet18", arguments={"widht": 2}), "cannot be built"),
+        (SourceSpec(torchvision="resnet18", checkpoint="digits.safetensors"), "names differ.*missing.*unexpected"),
     ],
 )
 def test_sources_that_are_wrong(root, source, words):
@@ -146,20 +164,22 @@ def test_resnet18_over_http(tmp_path):
     random_weights("resnet18", folder / "resnet18.safetensors", seed=18)
     digest = sha256_file(folder / "resnet18.safetensors")
     with serving(folder) as server:
-        source = Source(torchvision="resnet18", checkpoint=f"{server.url}/resnet18.safetensors?token=x", sha256=digest)
+        source = SourceSpec(
+            torchvision="resnet18", checkpoint=f"{server.url}/resnet18.safetensors?token=x", sha256=digest
+        )
         loaded = load(source, tmp_path, 1000, tmp_path / "cache")
         assert loaded.description.startswith("torchvision resnet18(num_classes=1000), checkpoint http://127.0.0.1:")
         assert "token" not in loaded.description
-        local = load(replace(source, checkpoint="www/resnet18.safetensors"), tmp_path, 1000, tmp_path / "cache")
+        local = load(changed(source, checkpoint="www/resnet18.safetensors"), tmp_path, 1000, tmp_path / "cache")
         assert local.digest == loaded.digest
         images = torch.rand(2, 3, 224, 224)
         assert torch.equal(loaded.module(images), local.module(images))
         for broken in (f"{server.url}/absent", f"{server.url}/truncated/resnet18.safetensors"):
             with pytest.raises(DownloadFailed):
-                load(replace(source, checkpoint=broken, sha256=None), tmp_path, 1000, tmp_path / "cache")
+                load(changed(source, checkpoint=broken, sha256=None), tmp_path, 1000, tmp_path / "cache")
         with pytest.raises(DownloadFailed, match="not the declared file"):
             load(
-                replace(source, checkpoint=f"{server.url}/resnet18.safetensors", sha256="0" * 64),
+                changed(source, checkpoint=f"{server.url}/resnet18.safetensors", sha256="0" * 64),
                 tmp_path,
                 1000,
                 folder,

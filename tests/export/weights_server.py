@@ -1,5 +1,6 @@
 """A real HTTP server on loopback that serves files well, and badly in every way that a download must survive."""
 
+import base64
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,18 +11,21 @@ from pathlib import Path
 
 class Handler(SimpleHTTPRequestHandler):
     """``/truncated/x`` ends half way, ``/stalled/x`` stops sending, ``/chunked/x`` has no length, ``/endless/x`` none,
-    and ``/moved/x`` redirects to ``/x``."""
+    ``/moved/x`` redirects to ``/x`` and ``/elsewhere/x`` to another server's ``/x``. With a password set on the server
+    everything else is 401."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
+        self.server.authorizations.append(self.headers.get("Authorization"))
         kind, _, name = self.path.lstrip("/").partition("/")
-        if kind == "moved":
-            self.send_response(302)
-            self.send_header("Location", f"/{name}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+        if not self._allowed():
+            self._empty(401, "WWW-Authenticate", "Basic")
+        elif kind == "moved":
+            self._empty(302, "Location", f"/{name}")
+        elif kind == "elsewhere":
+            self._empty(302, "Location", f"{self.server.elsewhere}/{name}")
         elif kind in ("truncated", "stalled", "chunked", "endless"):
             getattr(self, kind)((Path(self.directory) / name).read_bytes())
         else:
@@ -54,6 +58,16 @@ class Handler(SimpleHTTPRequestHandler):
         except OSError:
             self.close_connection = True  # the client has had enough
 
+    def _allowed(self) -> bool:
+        given = (self.headers.get("Authorization") or "").removeprefix("Basic ")
+        return self.server.password is None or base64.b64decode(given).decode() == self.server.password
+
+    def _empty(self, status: int, name: str, value: str) -> None:
+        self.send_response(status)
+        self.send_header(name, value)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def _head(self, name: str, value: str) -> None:
         self.send_response(200)
         self.send_header(name, value)
@@ -69,6 +83,8 @@ def serving(folder: Path) -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
     server.url = f"http://127.0.0.1:{server.server_port}"
     server.requests = []
+    server.authorizations = []
+    server.password = server.elsewhere = None
     server.release = threading.Event()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
