@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from export.tensorrt.runner.job import PLAN_FOR_ALL, plan_name
 from slipway.contract import Contract
 from slipway.spec import ModelSpec
 
@@ -20,13 +21,34 @@ from slipway.spec import ModelSpec
 #: and strict mode need for TorchScript.
 BACKENDS: dict[str, dict[str, str]] = {
     "onnx": {"backend": "onnxruntime"},
+    "onnx-fp16": {"backend": "onnxruntime"},
+    "onnx-int8": {"backend": "onnxruntime"},
     "torchscript": {"backend": "pytorch", "platform": "pytorch_libtorch"},
+    "openvino": {"backend": "openvino"},
+    "openvino-bf16": {"backend": "openvino"},
+    "openvino-int8": {"backend": "openvino"},
+    "tensorrt": {"backend": "tensorrt", "platform": "tensorrt_plan"},
+    "tensorrt-fp16": {"backend": "tensorrt", "platform": "tensorrt_plan"},
+    "tensorrt-bf16": {"backend": "tensorrt", "platform": "tensorrt_plan"},
+    "tensorrt-int8": {"backend": "tensorrt", "platform": "tensorrt_plan"},
 }
 #: One thread per instance: two instances of one thread beat one of two threads on conv nets, and an idle pool spins.
 THREADS: dict[str, dict[str, str]] = {
     "onnx": {"intra_op_thread_count": "1", "inter_op_thread_count": "1"},
+    "onnx-fp16": {"intra_op_thread_count": "1", "inter_op_thread_count": "1"},
+    "onnx-int8": {"intra_op_thread_count": "1", "inter_op_thread_count": "1"},
     "torchscript": {"INTRA_OP_THREAD_COUNT": "1", "INTER_OP_THREAD_COUNT": "1"},
+    # streams, which the native backend shares among its instances, are as many as those: see network_config
+    "openvino": {},
+    "openvino-bf16": {"HINT_BF16": "YES"},
+    "openvino-int8": {},
+    "tensorrt": {},
+    "tensorrt-fp16": {},
+    "tensorrt-bf16": {},
+    "tensorrt-int8": {},
 }
+#: GPUs that plans are looked for by: one file each, so that one config.pbtxt serves versions built on different ones.
+COMPUTE_CAPABILITIES = ("7.0", "7.5", "8.0", "8.6", "8.7", "8.9", "9.0", "10.0", "10.3", "11.0", "12.0", "12.1")
 #: Names inside ``<model>/warmup/``.
 PUBLIC_WARMUP = "image"
 NETWORK_WARMUP = "pixels"
@@ -62,8 +84,11 @@ def network_config(spec: ModelSpec, contract: Contract, format_name: str) -> str
     """One network: raw pixels in, logits out, on a stock backend.
 
     The instance kind is AUTO: Triton resolves it to every GPU where there is one and to the CPU where there is none,
-    while GPU would be refused by a server without (``NormalizeInstanceGroup``, model_config_utils.cc).
+    while GPU would be refused by a server without (``NormalizeInstanceGroup``, model_config_utils.cc). TensorRT plans
+    are GPU: a server without one must refuse them.
     """
+    if BACKENDS[format_name]["backend"] == "openvino":
+        return _openvino_config(spec, contract, format_name)
     config = _base(spec, spec.network_model(format_name))
     for key, value in BACKENDS[format_name].items():
         setattr(config, key, value)
@@ -71,11 +96,52 @@ def network_config(spec: ModelSpec, contract: Contract, format_name: str) -> str
     _tensor(config.input.add(), contract.network.input, "TYPE_UINT8", shape)
     _tensor(config.output.add(), contract.network.output, "TYPE_FP32", [-1])
     instances = spec.serving.network_instances
+    is_plan = config.platform == "tensorrt_plan"
     # One instance fills a GPU; on a CPU the server raises `auto` to its cores where the public model calls the network.
-    _instances(config, "KIND_AUTO", 1 if instances == "auto" else instances)
+    _instances(config, "KIND_GPU" if is_plan else "KIND_AUTO", 1 if instances == "auto" else instances)
+    if is_plan:
+        _plan_files(config, spec)
     own = {"slipway_public_model": spec.model, "instances": str(instances)}
     _parameters(config, {**THREADS[format_name], **own})
     _warmup(config, contract.network.input, "TYPE_UINT8", shape, NETWORK_WARMUP, spec.serving.max_batch_size)
+    return _text(config)
+
+
+def _plan_files(config: Any, spec: ModelSpec) -> None:
+    """Which plan each GPU opens. Triton looks a GPU's compute capability up and opens model.plan where it has no entry
+    (``ModelState::AutoCompleteConfig``, tensorrt_backend), which is the name of a hardware-compatible plan."""
+    config.default_model_filename = PLAN_FOR_ALL
+    if not spec.tensorrt.hardware_compatible:
+        for capability in COMPUTE_CAPABILITIES:
+            config.cc_model_filenames[capability] = plan_name(capability)
+
+
+def _openvino_config(spec: ModelSpec, contract: Contract, format_name: str) -> str:
+    """An OpenVINO network: the batch is an axis like others, and it runs on the CPU.
+
+    With ``max_batch_size`` above 0 the native backend fixes the batch at that size and refuses or pads every other
+    (``ov::set_batch`` and ``ProcessRequests`` in openvino.cc, still so in April 2026: openvino_backend#115); its
+    maintainers' way to any batch is a dynamic axis (openvino_backend#71). It refuses instances that are not on the
+    CPU, which AUTO would be on a machine with a GPU. Clients send the same tensors either way.
+    """
+    config = _base(spec, spec.network_model(format_name), batching=False)
+    config.backend = BACKENDS[format_name]["backend"]
+    network, largest = contract.network, spec.serving.max_batch_size
+    shape = [contract.preprocess.height, contract.preprocess.width, 3]
+    _tensor(config.input.add(), network.input, "TYPE_UINT8", [-1, *shape])
+    _tensor(config.output.add(), network.output, "TYPE_FP32", [-1, -1])
+    instances = spec.serving.network_instances
+    count = 1 if instances == "auto" else instances
+    _instances(config, "KIND_CPU", count)
+    own = {"slipway_public_model": spec.model, "instances": str(instances), "slipway_max_batch_size": str(largest)}
+    # the instances share one compiled model in the native backend: with one stream they would take turns
+    _parameters(config, {"NUM_STREAMS": str(count), **THREADS[format_name], **own})
+    for title, size in {"one": 1, "largest": largest}.items():
+        entry = _warmup_sample(config, title, 1, network.input, "TYPE_UINT8", [size, *shape])
+        if size == 1:
+            entry.input_data_file = NETWORK_WARMUP
+        else:  # the file holds one image, and here nobody repeats it
+            entry.random_data = True
     return _text(config)
 
 
@@ -91,10 +157,10 @@ def serialise_image(encoded: bytes) -> bytes:
     return len(encoded).to_bytes(4, "little") + encoded
 
 
-def _base(spec: ModelSpec, name: str) -> Any:
-    config = model_config_pb2.ModelConfig(name=name, max_batch_size=spec.serving.max_batch_size)
+def _base(spec: ModelSpec, name: str, batching: bool = True) -> Any:
+    config = model_config_pb2.ModelConfig(name=name, max_batch_size=spec.serving.max_batch_size if batching else 0)
     config.version_policy.latest.num_versions = _VERSIONS
-    if spec.serving.dynamic_batching:
+    if spec.serving.dynamic_batching and batching:
         config.dynamic_batching.SetInParent()
         if spec.serving.queue_delay_microseconds:
             config.dynamic_batching.max_queue_delay_microseconds = spec.serving.queue_delay_microseconds
@@ -121,12 +187,16 @@ def _parameters(config: Any, values: dict[str, str]) -> None:
 def _warmup(config: Any, name: str, data_type: str, dims: list[int], file: str, largest: int) -> None:
     """One image, then the largest batch of it, with the real bytes: a version that cannot answer does not load."""
     for title, size in {"one": 1, "largest": largest}.items():
-        sample = config.model_warmup.add()
-        sample.name, sample.batch_size, sample.count = f"{title}_batch", size, 1
-        entry = sample.inputs[name]
-        entry.data_type = model_config_pb2.DataType.Value(data_type)
-        entry.dims.extend(dims)
-        entry.input_data_file = file
+        _warmup_sample(config, title, size, name, data_type, dims).input_data_file = file
+
+
+def _warmup_sample(config: Any, title: str, batch: int, name: str, data_type: str, dims: list[int]) -> Any:
+    sample = config.model_warmup.add()
+    sample.name, sample.batch_size, sample.count = f"{title}_batch", batch, 1
+    entry = sample.inputs[name]
+    entry.data_type = model_config_pb2.DataType.Value(data_type)
+    entry.dims.extend(dims)
+    return entry
 
 
 def _text(config: Any) -> str:

@@ -7,8 +7,8 @@ The stub runs its Python isolated: PYTHONPATH and its kind are ignored (2.51). W
 directory's ``python/``, so the packages that models import are copied there. A running server is thereby immune to
 edits of the source tree too: it goes on with the code that it was started with.
 
-The python-based backends beside it serve ``backend: "onnxruntime"``
-and ``platform: "pytorch_libtorch"`` models with the same files as Triton's native C++ backends.
+The python-based backends beside it serve ``backend: "onnxruntime"``, ``backend: "openvino"`` and
+``platform: "pytorch_libtorch"`` models with the same files as Triton's native C++ backends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import slipway
 from serving.triton.environment import STUB_NAME, TritonInstallation
 
 _ROOT = Path(slipway.__file__).resolve().parent.parent
-PYTHON_BASED = ("onnxruntime", "pytorch")
+PYTHON_BASED = ("onnxruntime", "openvino", "pytorch")
 #: What runs inside the stubs: the public models' packages, and what the python-based backends share.
 _PACKAGES = ("slipway", "handlers", "serving/triton/backends")
 

@@ -27,7 +27,17 @@ FormatName = Literal[
 #: Formats that a model server can serve: the artefact's file name. The network's model is ``<model>.<format>``.
 NETWORK_FILES: dict[str, str] = {
     "onnx": "model.onnx",
+    "onnx-fp16": "model.onnx",
+    "onnx-int8": "model.onnx",
     "torchscript": "model.pt",
+    "openvino": "model.xml",
+    "openvino-bf16": "model.xml",
+    "openvino-int8": "model.xml",
+    # names the plan for each GPU, which lie beside it: see export/tensorrt/plans.py
+    "tensorrt": "plans.json",
+    "tensorrt-fp16": "plans.json",
+    "tensorrt-bf16": "plans.json",
+    "tensorrt-int8": "plans.json",
 }
 
 

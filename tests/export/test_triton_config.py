@@ -61,6 +61,23 @@ def test_a_network_takes_raw_pixels_on_a_stock_backend(name: str, backend: str, 
     assert [(group.kind, group.count) for group in config.instance_group] == [(KIND.KIND_AUTO, 2)]
 
 
+@pytest.mark.parametrize("name", ["openvino", "openvino-bf16", "openvino-int8"])
+def test_an_openvino_network_takes_any_batch_as_an_axis(name: str) -> None:
+    """The native backend fixes or pads the batch of a model with max_batch_size, and refuses instances off the CPU."""
+    config = _network(_spec(network_instances=3, max_batch_size=4), name)
+    assert (config.name, config.backend, config.max_batch_size) == (f"small.{name}", "openvino", 0)
+    assert not config.HasField("dynamic_batching")
+    assert _tensors(config.input) == [("pixels", "TYPE_UINT8", [-1, 32, 32, 3])]
+    assert _tensors(config.output) == [("logits", "TYPE_FP32", [-1, -1])]
+    assert [(group.kind, group.count) for group in config.instance_group] == [(KIND.KIND_CPU, 3)]
+    parameters = {key: item.string_value for key, item in config.parameters.items()}
+    assert parameters["NUM_STREAMS"] == "3" and parameters["slipway_max_batch_size"] == "4"
+    assert parameters.get("HINT_BF16") == ("YES" if name == "openvino-bf16" else None)
+    one, largest = (item.inputs["pixels"] for item in config.model_warmup)
+    assert (list(one.dims), one.input_data_file) == ([1, 32, 32, 3], "pixels")
+    assert (list(largest.dims), largest.random_data) == ([4, 32, 32, 3], True)
+
+
 def test_one_thread_per_network_instance() -> None:
     assert _network(_spec(), "onnx").parameters["intra_op_thread_count"].string_value == "1"
     assert _network(_spec(), "torchscript").parameters["INTRA_OP_THREAD_COUNT"].string_value == "1"

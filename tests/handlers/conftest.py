@@ -67,3 +67,16 @@ def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("network") / "model.onnx"
     onnx.save(model, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def ir_file(onnx_file: Path) -> Path:
+    """The same network as OpenVINO IR: model.xml, and model.bin beside it."""
+    from handlers.networks.openvino import import_openvino
+
+    if find_spec("openvino") is None:
+        pytest.skip("openvino, which writes and reads its IR, is not installed here")
+    openvino = import_openvino()
+    path = onnx_file.with_name("model.xml")
+    openvino.save_model(openvino.Core().read_model(str(onnx_file)), str(path), compress_to_fp16=False)
+    return path

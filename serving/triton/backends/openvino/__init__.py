@@ -1,0 +1,1 @@
+"""The ``openvino`` backend of the embedded Triton."""
