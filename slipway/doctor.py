@@ -16,6 +16,7 @@ import sysconfig
 from pathlib import Path
 
 OK, WARN, FAIL = "ok", "warn", "fail"
+ABSENT = "absent"  # of what nobody needs who does not ask for it: an export format, an engine
 EXIT_ENVIRONMENT = 6  # the same as slipway.errors.EXIT_ENVIRONMENT, which needs a newer Python to import
 SUPPORTED = ((3, 10), (3, 12))
 NEEDED_DISK = 6 << 30
@@ -27,7 +28,7 @@ SHM = Path("/dev/shm")  # noqa: S108 - not a temporary file: the kernel's shared
 
 
 class Check:
-    """One finding: ``name``, ``state`` (ok, warn, fail), ``found`` and, unless ok, ``fix``."""
+    """One finding: ``name``, ``state`` (ok, warn, fail, absent), ``found`` and, unless ok, ``fix``."""
 
     def __init__(self, name: str, state: str, found: str, fix: str = "") -> None:
         self.name, self.state, self.found, self.fix = name, state, found, fix
