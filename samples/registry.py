@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +88,8 @@ def for_model(model: str) -> SampleInfo | None:
 def prepare(name: str, settings: Project, progress: Progress = silent) -> SampleReport:
     """Makes a sample's weights and images in ``var/samples/<name>``; what is there already is left alone.
 
-    ``digits``: ``base.safetensors``, ``wide.safetensors``, ``test/<label>_<index>.png|jpg``.
+    ``digits``: ``base.safetensors``, ``wide.safetensors``, ``test/<label>_<index>.png|jpg``, and in ``calibration/``
+    some of the images that were trained on.
     ``photos``: the photographs in ``images/``, ``resnet18.safetensors``, ``resnet50.safetensors``.
     Raises SampleUnavailable.
     """
@@ -126,17 +128,18 @@ def _entry(name: str) -> _Entry:
 
 
 def _prepare_digits(folder: Path, progress: Progress) -> dict[str, Made]:
-    test = folder / "test"
-    recipe = Recipe({"split": "test", "format": "both"}, [Path(images.__file__)], ("numpy", "pillow", "scikit-learn"))
-    parts = {
-        "test": recipe.make(
-            folder / "test.json", lambda: afresh(test, lambda to: images.write_images("test", to, "both"))
-        )
-    }
+    parts = {split: _write_split(folder, split) for split in ("test", "calibration")}
     for position, variant in enumerate(VARIANTS):
         within = _part(progress, position, len(VARIANTS))
         parts[variant] = train(variant, folder / f"{variant}.safetensors", within).made
     return parts
+
+
+def _write_split(folder: Path, split: images.Split) -> Made:
+    """One folder of digits, PNG and JPEG, with its record beside it."""
+    recipe = Recipe({"split": split, "format": "both"}, [Path(images.__file__)], ("numpy", "pillow", "scikit-learn"))
+    out = folder / split
+    return recipe.make(folder / f"{split}.json", lambda: afresh(out, lambda to: images.write_images(split, to, "both")))
 
 
 def _prepare_photos(folder: Path, progress: Progress) -> dict[str, Made]:
@@ -153,7 +156,8 @@ def _part(progress: Progress, position: int, count: int) -> Progress:
 
 
 def _write_digits(split: str, out: Path) -> list[Path]:
-    return images.write_images("train" if split == "train" else "test", out)
+    chosen = next(known for known in typing.get_args(images.Split) if known == split)
+    return images.write_images(chosen, out)
 
 
 _ENTRIES = {
@@ -162,7 +166,7 @@ _ENTRIES = {
             "digits",
             "handwritten digits from scikit-learn, and two networks trained on them here",
             ("digits",),
-            ("test", "train"),
+            ("test", "train", "calibration"),
             {"digits": ((), ("source.arguments.width=24", "source.checkpoint=var/samples/digits/wide.safetensors"))},
         ),
         _prepare_digits,

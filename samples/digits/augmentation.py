@@ -1,4 +1,4 @@
-"""Small random turns, shifts and zooms, so that 1300 scans stand for more hands than wrote them."""
+"""Small random turns, shifts and zooms, so that 900 scans stand for more hands than wrote them."""
 
 from __future__ import annotations
 

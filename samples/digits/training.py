@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
-import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from handlers.preprocess import preprocess
+from handlers.preprocess import Preprocessor
 from samples.deterministic import deterministic
 from samples.digits import images
 from samples.digits.augmentation import augment
@@ -18,6 +19,7 @@ from samples.digits.variants import Variant
 
 #: Baked into the exported graph as (pixels / 255 - MEAN) / STD; config/models/digits.yaml says the same.
 MEAN, STD = 0.5, 0.5
+_PREPROCESSOR = Preprocessor(images.PREPROCESS)
 
 
 def fit(settings: Variant, done: Callable[[float], None]) -> nn.Module:
@@ -50,12 +52,19 @@ def _stepper(module: nn.Module, settings: Variant, epoch_steps: int) -> Callable
     return step
 
 
+def transform(picture: Image.Image) -> torch.Tensor:
+    """A picture in RGB to normalised ``float32[3, 32, 32]``: what the network is trained on, and its specification
+    names it, so that the export compares the contract with it."""
+    pixels = torch.from_numpy(_PREPROCESSOR.from_image(picture))
+    return (pixels.permute(2, 0, 1).float() / 255.0 - MEAN) / STD
+
+
 def tensors(split: images.Split) -> tuple[torch.Tensor, torch.Tensor]:
-    """Normalised ``float32[N, 3, 32, 32]`` and ``int64[N]`` labels: the files, through the serving code."""
+    """Normalised ``float32[N, 3, 32, 32]`` and ``int64[N]`` labels of the files of a split."""
     chosen = images.indices(split)
-    pixels = np.stack([preprocess(images.encoded(index, "both")[0], images.PREPROCESS) for index in chosen])
-    normalised = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255.0 - MEAN) / STD
-    return normalised.contiguous(), torch.tensor([images.label(index) for index in chosen])
+    files = (Image.open(io.BytesIO(images.encoded(index, "both")[0])) for index in chosen)
+    pictures = torch.stack([transform(file.convert("RGB")) for file in files])
+    return pictures.contiguous(), torch.tensor([images.label(index) for index in chosen])
 
 
 def evaluate(module: nn.Module) -> tuple[int, int]:

@@ -10,11 +10,11 @@ from samples.photos.catalogue import write_photos
 from samples.recipes import Made, Progress, Recipe, afresh, silent
 from slipway.contract import Preprocess
 
-#: The usual evaluation transform of ImageNet networks; config/models/resnet*.yaml say the same, a test compares them.
+#: The usual evaluation transform of ImageNet networks; config/models say the same of them, a test compares them.
 PREPROCESS = Preprocess(height=224, width=224, resize="shorter_side", resize_to=256)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: torchvision builder -> seed of its random weights.
-ARCHITECTURES = {"resnet18": 18, "resnet50": 50}
+ARCHITECTURES = {"resnet18": 18, "resnet50": 50, "mobilenet_v3_large": 3}
 
 _PHOTO_PACKAGES = ("pillow", "scikit-image", "scikit-learn")
 

@@ -29,7 +29,7 @@ def versions(
     if as_json:
         print_json({"versions": rows})
     else:
-        columns = ["model", "version", "role", "created", "formats", "MB", "accuracy", "contract", "state"]
+        columns = ["model", "version", "role", "created", "formats", "MB", "task", "contract", "state"]
         print_table("Published versions", columns, [[row.get(column) for column in columns] for row in rows])
     damaged = [row for row in rows if row["state"] not in ("published", "verified")]
     if damaged:
@@ -135,16 +135,16 @@ def _row(repository: Repository, model: str, version: int, role: str, verify: bo
     except SlipwayError as error:
         return {**row, "state": f"damaged: {error.observed or error.message}"}
     formats = manifest.evidence.get("formats", {})
-    accuracies = [
-        found["accuracy"]["exported"] for found in formats.values() if found.get("accuracy", {}).get("labelled")
-    ]
+    # until the gate got its name, versions were published with its numbers under ``accuracy``
+    tasks = [found.get("task") or found.get("accuracy") or {} for found in formats.values()]
+    reached = [task["exported"] for task in tasks if task.get("labelled")]
     return {
         **row,
         "created": manifest.created[:19] + "Z",
         "formats": ", ".join(formats or manifest.networks),
         "MB": round(sum(entry.bytes for entry in manifest.files.values()) / 1e6, 1),
         # the worst of its formats: whichever of them answers is at least this good
-        "accuracy": round(min(accuracies), 4) if accuracies else None,
+        "task": round(min(reached), 4) if reached else None,
         "contract": manifest.contract_hash[:12],
         "state": "verified" if verify else "published",
     }

@@ -26,17 +26,24 @@ ROOT = Path(__file__).parents[2]
 
 def test_splits_are_disjoint_whole_and_stratified():
     held_out, trained_on = images.indices("test"), images.indices("train")
-    assert len(held_out) == 454
+    assert len(held_out) == 901
     assert sorted(held_out + trained_on) == list(range(1797))
     shares = {digit: count / 1797 for digit, count in Counter(map(images.label, range(1797))).items()}
     for digit, count in Counter(map(images.label, held_out)).items():
-        assert abs(count / 454 - shares[digit]) < 0.003
+        assert abs(count / 901 - shares[digit]) < 0.003
+
+
+def test_calibration_images_are_trained_on_and_of_every_digit():
+    calibration = images.indices("calibration")
+    assert len(set(calibration)) == 64
+    assert set(calibration) <= set(images.indices("train"))
+    assert set(map(images.label, calibration)) == set(range(10))
 
 
 def test_files_are_named_by_label_and_readable(tmp_path):
     paths = images.write_images("test", tmp_path, "both")
     assert {path.suffix for path in paths} == {".png", ".jpg"}
-    assert len({path.name for path in paths}) == 454
+    assert len({path.name for path in paths}) == 901
     for path in paths[:20]:
         label, index = path.stem.split("_")
         assert int(label) == images.label(int(index))

@@ -110,4 +110,4 @@ def test_specs_agree_with_the_sample(arch):
     assert contract.preprocess == PREPROCESS
     assert (contract.normalise.mean, contract.normalise.std) == (MEAN, STD)
     assert len(contract.labels) == 1000
-    assert spec.gates.accuracy.accept_unlabelled
+    assert spec.gates.task.accept_unlabelled

@@ -13,13 +13,19 @@ from slipway.errors import SampleUnavailable
 def test_available_names_models_and_splits():
     assert {info.name: info.models for info in available()} == {
         "digits": ("digits",),
-        "photos": ("resnet18", "resnet50"),
+        "photos": ("resnet18", "resnet50", "mobilenet_v3_large"),
     }
 
 
 def test_digits_are_written_by_split(tmp_path):
     paths = write_images("digits", "test", tmp_path / "test")
-    assert len(paths) == len(list((tmp_path / "test").glob("?_????.png"))) == 454
+    assert len(paths) == len(list((tmp_path / "test").glob("?_????.png"))) == 901
+
+
+def test_digits_for_calibration_are_a_part_of_their_own(tmp_path):
+    assert len(write_images("digits", "calibration", tmp_path)) == 64
+    (digits,) = [info for info in available() if info.name == "digits"]
+    assert digits.splits == ("test", "train", "calibration")
 
 
 @pytest.mark.parametrize(("name", "split"), [("cats", "test"), ("digits", "validation"), ("photos", "train")])
