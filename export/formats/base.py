@@ -115,7 +115,12 @@ class FileFormat(ABC):
     def export(self, module: torch.nn.Module, example: torch.Tensor, out_dir: Path, options: ExportOptions) -> Artifact:
         """As :meth:`Format.export`, by :meth:`write`."""
         path = out_dir / self.file_name
-        made = run_exporter(self.name, path, options, lambda: self.write(module, example, path, options))
+        try:
+            made = run_exporter(self.name, path, options, lambda: self.write(module, example, path, options))
+        except ExportFailed as problem:
+            from export.formats.specialised import name_the_line
+
+            raise name_the_line(problem, module, example, options.log_dir) from problem.__cause__
         return replace(made, companions=tuple(out_dir / name for name in self.companions))
 
     def session(self, artifact: Artifact, threads: int = 0) -> RunNetwork:

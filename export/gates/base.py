@@ -19,9 +19,15 @@ from slipway.contract import Contract
 from slipway.errors import ImageError, SamplesInvalid
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from export.formats.base import Artifact, Precision
+    from export.gates.causes.earlier import Earlier
     from export.wrap import NormalisedNetwork
     from slipway.spec import GatesSpec
+
+#: In the place of a format, where a gate judges the contract that all formats share.
+CONTRACT = "contract"
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,28 @@ class GateResult:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What a network answers to every held-out image through the whole pipeline. ``answers``: its two best labels;
+    ``logits``: float32[n, classes], what the network itself gave for the same images."""
+
+    answers: list[ClassificationResult]
+    logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Reference:
-    """The trained model as every gate sees it: ``run`` is the eager wrapped ``module`` on the same bytes."""
+    """The trained model as every gate sees it: ``run`` is the eager wrapped ``module`` on the same bytes.
+
+    ``earlier``: networks of published versions, which an export must not be mistaken for. ``trained``: the model as it
+    was trained, where optimising steps made ``module`` of it; the task is compared with that one."""
 
     contract: Contract
     gates: GatesSpec
     held_out: HeldOut
     module: NormalisedNetwork
     run: RunNetwork
+    earlier: tuple[Earlier, ...] = ()
+    trained: RunNetwork | None = None
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
@@ -68,14 +88,24 @@ class Reference:
         return np.concatenate([self.run(self.pixels[i : i + 1]) for i in range(len(self.pixels))])
 
     @cached_property
+    def outcome(self) -> Outcome:
+        """The trained model's answer to every held-out image."""
+        return self.try_out(self.run)
+
+    @property
     def answers(self) -> list[ClassificationResult]:
         """The trained model's two best labels of every held-out image, through the whole pipeline."""
-        return self.answer(self.run, min(2, len(self.contract.labels)))
+        return self.outcome.answers
 
     @cached_property
     def top1(self) -> list[int]:
         """Index of the trained model's best label of every held-out image."""
         return self._best(self.answers)
+
+    @cached_property
+    def trained_top1(self) -> list[int]:
+        """Index of the best label of every held-out image by the model as it was trained."""
+        return self.top1 if self.trained in (None, self.run) else self.predict(self.trained)
 
     def predict(self, run: RunNetwork) -> list[int]:
         """Index of the best label of every held-out image, through the whole pipeline with ``run`` as network."""
@@ -86,6 +116,18 @@ class Reference:
         images = self.held_out.images
         answers = Pipeline(self.contract, run).run([image.encoded for image in images], top_k)
         return [_answered(image.name, answer) for image, answer in zip(images, answers, strict=True)]
+
+    def try_out(self, run: RunNetwork) -> Outcome:
+        """What ``run`` makes of every held-out image; see :meth:`Candidate.outcome`, which remembers it."""
+        logits: list[NDArray[np.float32]] = []
+
+        def recorded(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+            output = run(pixels)
+            logits.append(np.array(output))
+            return output
+
+        answers = self.answer(recorded, min(2, len(self.contract.labels)))
+        return Outcome(answers, np.concatenate(logits))
 
     def _best(self, answers: Sequence[ClassificationResult]) -> list[int]:
         index = {label: number for number, label in enumerate(self.contract.labels)}
@@ -107,17 +149,29 @@ def _answered(name: str, answer: Answer) -> ClassificationResult:
 @dataclass(frozen=True)
 class Candidate:
     """One export to be judged. ``open``: opens its session; raises ExportFailed when the artefact is not loadable.
-    ``precision``: which thresholds it is held to. ``artifact``: its files, None for one that has none."""
+    ``precision``: which thresholds it is held to. ``artifact``: its files, None for one that has none. ``base``: gives
+    the fp32 ONNX file of the same run (export.formats.onnx.base_onnx), which names the layers; None makes one."""
 
     format: str
     open: Callable[[], RunNetwork]
     precision: Precision = "fp32"
     artifact: Artifact | None = None
+    base: Callable[[], Path] | None = None
+    _outcomes: list[tuple[Reference, Outcome]] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property
     def run(self) -> RunNetwork:
         """The opened session."""
         return self.open()
+
+    def outcome(self, reference: Reference) -> Outcome:
+        """Its answers to every held-out image, computed once for all gates. Raises NetworkFailed."""
+        for known, outcome in self._outcomes:
+            if known is reference:
+                return outcome
+        outcome = reference.try_out(self.run)
+        self._outcomes.append((reference, outcome))
+        return outcome
 
 
 class Gate(Protocol):

@@ -1,4 +1,8 @@
-"""Gate 1, ``executes``: the artefact opens, and batches of 1, 2 and the largest run and have the right shape."""
+"""Gate 1, ``executes``: the artefact is the one that was exported, opens, and runs: batches of 1, 2 and the largest,
+encoded images of different sizes, twice with the same answer.
+
+A contract has one size of network input, so image sizes are tried where they vary: before the pipeline.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,14 @@ from numpy.typing import NDArray
 
 from export.formats.base import root_cause
 from export.gates.base import Candidate, GateResult, Reference, batch_sizes
-from handlers.pipeline import RunNetwork
-from slipway.errors import SlipwayError
+from export.gates.causes.baked import explain_baked
+from export.gates.causes.damaged import contradiction, explain_unreadable, recorded_facts
+from export.gates.image_sizes import SizedImage, images_of_sizes
+from handlers.pipeline import Pipeline, RunNetwork
+from slipway.errors import ImageError, SlipwayError
+
+#: The same batch twice may differ by this part of its scale: threads that add in another order stay below 1e-5.
+REPEATABLE = 1e-3
 
 
 class Executes:
@@ -21,27 +31,57 @@ class Executes:
 
     def check(self, reference: Reference, candidate: Candidate) -> GateResult:
         """Runs held-out images (repeated where a batch needs more) and compares shape and dtype."""
-        largest = reference.contract.network.max_batch_size
-        classes = len(reference.contract.labels)
-        sizes = batch_sizes((2,), largest)
-        threshold = {"batch_sizes": sizes, "classes": classes, "dtype": "float32"}
-        try:
-            session = candidate.run
-        except SlipwayError as problem:
-            return self._result(candidate, threshold, [], f"it cannot be opened: {problem}")
-        pixels = reference.pixels
-        tried = {size: _problem(session, np.resize(pixels, (size, *pixels.shape[1:])), classes) for size in sizes}
-        problems = {size: text for size, text in tried.items() if text}
-        worked = [size for size in sizes if size not in problems]
-        return self._result(candidate, threshold, worked, _reason(problems, worked) if problems else None)
-
-    def _result(
-        self, candidate: Candidate, threshold: dict[str, Any], worked: list[int], reason: str | None
-    ) -> GateResult:
-        found = f"batches {_list(worked)}" if worked else "nothing runs"
-        allowed = f"batches {_list(threshold['batch_sizes'])}"
-        measured = {"worked": worked}
+        sizes = batch_sizes(reference.gates.executes.batch_sizes, reference.contract.network.max_batch_size)
+        images = images_of_sizes(reference, reference.gates.executes.image_sizes)
+        threshold = {
+            "batch_sizes": sizes,
+            "image_sizes": len(images),
+            "classes": len(reference.contract.labels),
+            "dtype": "float32",
+            "repeat_difference": REPEATABLE,
+        }
+        measured: dict[str, Any] = {"worked": [], "image_sizes": []}
+        reason = _judge(reference, candidate, sizes, images, measured)
+        found = _found(measured)
+        allowed = f"batches {_list(sizes)}; {len(images)} image sizes"
         return GateResult(self.name, candidate.format, reason is None, measured, threshold, reason, found, allowed)
+
+
+def _judge(
+    reference: Reference, candidate: Candidate, sizes: list[int], images: list[SizedImage], measured: dict[str, Any]
+) -> str | None:
+    if candidate.artifact is not None:
+        facts = recorded_facts(candidate.artifact)
+        measured.update(facts)
+        if (different := contradiction(candidate.artifact, facts)) is not None:
+            return different
+    try:
+        session = candidate.run
+    except SlipwayError as problem:
+        cause = explain_unreadable(candidate.artifact) if candidate.artifact is not None else None
+        return f"it cannot be opened: {problem}" + (f": {cause}" if cause else "")
+    return (
+        _batches(reference, candidate, session, sizes, measured)
+        or _repeats(reference, session, measured)
+        or _images(reference, session, images, measured)
+    )
+
+
+def _batches(
+    reference: Reference, candidate: Candidate, session: RunNetwork, sizes: list[int], measured: dict[str, Any]
+) -> str | None:
+    classes = len(reference.contract.labels)
+    tried = {size: _problem(session, _batch(reference, size), classes) for size in sizes}
+    problems = {size: text for size, text in tried.items() if text}
+    worked = measured["worked"] = [size for size in sizes if size not in problems]
+    if not problems:
+        return None
+    details = "; ".join(f"batch {size}: {text}" for size, text in problems.items())
+    if not worked:
+        return f"no batch size runs ({details})"
+    reason = f"the batch size is baked in: {worked} work, {sorted(problems)} do not ({details})"
+    cause = explain_baked(reference, candidate, worked)
+    return f"{reason}: {cause}" if cause else reason
 
 
 def _problem(session: RunNetwork, batch: NDArray[np.uint8], classes: int) -> str | None:
@@ -54,12 +94,49 @@ def _problem(session: RunNetwork, batch: NDArray[np.uint8], classes: int) -> str
     return None
 
 
-def _reason(problems: dict[int, str], worked: list[int]) -> str:
-    details = "; ".join(f"batch {size}: {text}" for size, text in problems.items())
-    if worked:
-        return f"the batch size is baked in: {worked} work, {sorted(problems)} do not ({details})"
-    return f"no batch size runs ({details})"
+def _repeats(reference: Reference, session: RunNetwork, measured: dict[str, Any]) -> str | None:
+    """Dropout that was left on, and every other source of chance, shows when the same batch runs again."""
+    batch = _batch(reference, min(2, reference.contract.network.max_batch_size))
+    first, second = np.array(session(batch)), np.array(session(batch))
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return None  # the next gate says so, and why
+    scale = float(np.max(np.abs(first)))
+    difference = float(np.max(np.abs(first - second))) / scale if scale else 0.0
+    measured["repeat_difference"] = difference
+    if difference <= REPEATABLE:
+        return None
+    return (
+        f"the same batch gives other logits the second time, by {difference:.3g} of their scale: something random is "
+        "left in it (train mode left on, with dropout active?)"
+    )
 
 
-def _list(sizes: Iterable[int]) -> str:
-    return ", ".join(str(size) for size in sizes)
+def _images(
+    reference: Reference, session: RunNetwork, images: list[SizedImage], measured: dict[str, Any]
+) -> str | None:
+    try:
+        answers = Pipeline(reference.contract, session).run([image.encoded for image in images], 1)
+    except SlipwayError as problem:
+        if not np.isfinite(session(reference.pixels[:1])).all():
+            return None  # as above
+        return f"images of {_list(str(image) for image in images)} pixels do not run: {problem}"
+    for image, answer in zip(images, answers, strict=True):
+        if isinstance(answer, ImageError):
+            return f"an image of {image} pixels gives no result: {answer}"
+        measured["image_sizes"].append(str(image))
+    return None
+
+
+def _batch(reference: Reference, size: int) -> NDArray[np.uint8]:
+    return np.resize(reference.pixels, (size, *reference.pixels.shape[1:]))
+
+
+def _found(measured: dict[str, Any]) -> str:
+    if not measured["worked"]:
+        return "nothing runs"
+    images = f"; images {', '.join(measured['image_sizes'])}" if measured["image_sizes"] else ""
+    return f"batches {_list(measured['worked'])}{images}"
+
+
+def _list(items: Iterable[object]) -> str:
+    return ", ".join(str(item) for item in items)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from export.gates.accuracy import Accuracy
 from export.gates.base import Candidate, Gate, GateResult, Reference
 from export.gates.executes import Executes
 from export.gates.parity import Parity
+from export.gates.task import Task
 
-_GATES: tuple[Gate, ...] = (Executes(), Parity(), Accuracy())
+_GATES: tuple[Gate, ...] = (Executes(), Parity(), Task())
 
 
 def judge(reference: Reference, candidate: Candidate) -> list[GateResult]:
@@ -18,3 +18,8 @@ def judge(reference: Reference, candidate: Candidate) -> list[GateResult]:
         if not results[0].passed:
             break
     return results
+
+
+def find_gate(name: str) -> Gate:
+    """A gate by name; raises KeyError for one that there is not."""
+    return {gate.name: gate for gate in _GATES}[name]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from slipway.spec.gates_task import TaskGate
 
 Answers = NDArray[np.int_]
+_MOST_SHOWN = 20
 
 
 class Task:
@@ -57,9 +58,25 @@ def _judge(reference: Reference, candidate: Candidate, measured: dict[str, Any])
         return f"the pipeline fails with it: {problem}"
     trained = np.array(reference.trained_top1)
     measured["agreement"] = float(np.mean(trained == exported))
+    measured["disagreements"] = _disagreements(reference, trained, exported)
     if reference.held_out.labelled:
         return _with_labels(reference, trained, exported, measured)
     return _without_labels(rules, measured)
+
+
+def _disagreements(reference: Reference, trained: Answers, exported: Answers) -> list[dict[str, Any]]:
+    """The first images that the two answer differently, by name and label, for people to look at."""
+    labels, images = reference.contract.labels, reference.held_out.images
+    differ = np.flatnonzero(trained != exported)[:_MOST_SHOWN].tolist()
+    return [
+        {
+            "image": images[index].name,
+            "label": None if (truth := images[index].label) is None else labels[truth],
+            "trained": labels[trained[index]],
+            "exported": labels[exported[index]],
+        }
+        for index in differ
+    ]
 
 
 def _best(reference: Reference, answers: Sequence[ClassificationResult]) -> Answers:
