@@ -17,17 +17,23 @@ from typing import Any
 from benchmarks.wire import Expected
 from slipway.errors import BenchmarkFailed
 
-LOCUSTFILE = Path(__file__).parent / "locustfiles" / "v2.py"
-_USERS = {"http": "HttpV2User", "grpc": "GrpcV2User"}
+_HERE = Path(__file__).parent
+#: Protocol -> the Locust file and the user in it.
+_USERS = {
+    "http": (_HERE / "locustfiles" / "v2.py", "HttpV2User"),
+    "grpc": (_HERE / "locustfiles" / "v2.py", "GrpcV2User"),
+    "bytes": (_HERE / "peers" / "locustfile.py", "BytesUser"),
+}
 #: What Locust may need besides warm-up and window: its imports, its users, their last requests.
 _SPARE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """One run of Locust. ``address``: host:port; ``protocol``: ``http`` or ``grpc``; ``asked_version``: sent with the
-    requests, None to let the edge choose; ``version``: the one that must answer; ``images``: a folder; ``expected``: of
-    its files in the order of names; ``users``: closed-loop clients; ``pids``: whose CPU time is read; times in seconds.
+    """One run of Locust. ``address``: host:port; ``protocol``: ``http`` or ``grpc`` (KServe V2), or ``bytes`` (a peer's
+    POST of an image); ``asked_version``: sent with the requests, None to let the edge choose; ``version``: the one that
+    must answer; ``images``: a folder; ``expected``: of its files in the order of names; ``users``: closed-loop clients;
+    ``pids``: whose CPU time is read; times in seconds.
     """
 
     protocol: str
@@ -78,10 +84,11 @@ def run_locust(plan: LoadPlan, work: Path) -> LoadRecord:
 
 
 def _command(plan: LoadPlan, path: Path) -> list[str]:
-    argv = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--plan", str(path), "--headless", "--only-summary"]
+    file, user = _USERS[plan.protocol]
+    argv = [sys.executable, "-m", "locust", "-f", str(file), "--plan", str(path), "--headless", "--only-summary"]
     argv += ["--users", str(plan.users), "--spawn-rate", str(plan.users), "--stop-timeout", str(int(plan.timeout))]
     # failed requests are ours to judge; Locust's exit code is for its own failures
-    return [*argv, "--exit-code-on-error", "0", "--loglevel", "WARNING", _USERS[plan.protocol]]
+    return [*argv, "--exit-code-on-error", "0", "--loglevel", "WARNING", user]
 
 
 def _read(path: Path) -> LoadRecord:

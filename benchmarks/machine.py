@@ -13,7 +13,8 @@ import psutil
 from serving.triton.model_config import usable_cores
 
 _CLIENT = ("locust", "gevent", "grpcio")
-_SERVER = ("nvidia-pytriton", "onnxruntime", "numpy", "pillow", "torch")
+_TOOLS = ("torch", "torchvision", "onnxruntime", "openvino", "nncf", "numpy")
+_SERVER = ("nvidia-pytriton", "onnxruntime", "openvino", "numpy", "pillow", "torch")
 
 
 def describe(server_python: Path) -> dict[str, str]:
@@ -30,6 +31,21 @@ def describe(server_python: Path) -> dict[str, str]:
     }
 
 
+def describe_tools() -> dict[str, str]:
+    """As describe, for what runs in this interpreter and no server."""
+    return {
+        "CPU": cpu_model(),
+        "Cores": f"{usable_cores()} usable of {psutil.cpu_count()}",
+        "Load before": ", ".join(f"{value:.1f}" for value in psutil.getloadavg()),
+        "Tools": _joined({"Python": platform.python_version(), **_installed(_TOOLS)}),
+    }
+
+
+def versions(*names: str) -> str:
+    """Packages of this interpreter with their versions; those that are not installed are left out."""
+    return _joined(_installed(names))
+
+
 def cpu_model() -> str:
     """The processor's name as the kernel gives it."""
     try:
@@ -42,6 +58,11 @@ def cpu_model() -> str:
 
 def _packages(names: Sequence[str]) -> dict[str, str]:
     return {name: metadata.version(name) for name in names}
+
+
+def _installed(names: Sequence[str]) -> dict[str, str]:
+    present = {item.metadata["Name"].lower() for item in metadata.distributions() if item.metadata["Name"]}
+    return _packages([name for name in names if name in present])
 
 
 def _version_of(python: Path) -> str:

@@ -55,11 +55,11 @@ def _measure(
         for number in range(1, options.rounds + 1):
             for arm in options.arms:
                 if arm == "raw":
-                    done = _raw_round(pool, options, number)
+                    done = raw_round(pool, options.round_seconds, "raw", number)
                 else:
                     plan = _plan(subject, options, arm, images, pool)
                     record = run_locust(plan, work / "locust")
-                    done = _round(record, options, arm, number)
+                    done = served_round(record, options.batch, arm, number)
                     points.setdefault(arm, []).extend(_points(record, options, number))
                 rounds.append(done)
                 progress(f"round {number} {arm}: {done.images_per_second:.1f} images/s, {done.failures} failed")
@@ -85,23 +85,25 @@ def _plan(subject: Subject, options: Options, arm: str, images: Path, pool: RawP
     )
 
 
-def _raw_round(pool: RawPool, options: Options, number: int) -> Round:
-    result = pool.measure(options.round_seconds)
+def raw_round(pool: RawPool, seconds: float, arm: str, number: int) -> Round:
+    """One round of the pipeline without a server; its CPU time is that of component ``arm``."""
+    result = pool.measure(seconds)
     return Round(
-        arm="raw",
+        arm=arm,
         number=number,
-        seconds=options.round_seconds,
+        seconds=seconds,
         requests=len(result.latencies),
         images=result.images,
         images_per_second=result.images_per_second,
         latencies=result.latencies,
-        cpu_seconds={"raw": result.cpu_seconds},
+        cpu_seconds={arm: result.cpu_seconds},
     )
 
 
-def _round(record: LoadRecord, options: Options, arm: str, number: int) -> Round:
+def served_round(record: LoadRecord, batch: int, arm: str, number: int) -> Round:
+    """One round of a server, with ``batch`` images per request."""
     good = [(at, milliseconds) for at, milliseconds, error in record.requests if not error]
-    images = options.batch * sum(share_within(*request, record.seconds) for request in good)
+    images = batch * sum(share_within(*request, record.seconds) for request in good)
     return Round(
         arm=arm,
         number=number,

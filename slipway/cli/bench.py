@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slipway.cli.context import load_settings
+from slipway.cli.context import load_settings, load_spec
 from slipway.cli.options import AsJson
 from slipway.cli.output import Steps, print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from export.steps import StepEvent
 
 app = typer.Typer(help="Benchmarks of what this machine serves.", no_args_is_help=True)
 
@@ -61,3 +65,75 @@ def chaos(
     title = f"{model} version {report.version}: what clients saw"
     print_table(title, [name.replace("_", " ") for name in COLUMNS], [outcome.cells() for outcome in report.outcomes])
     print_line("the server was stopped by the last event; `slipway serve --detach` starts it again")
+
+
+@app.command("formats")
+def formats(
+    model: Annotated[str, typer.Option("--model", "-m", help="In config/models.")] = "resnet18",
+    names: Annotated[str, typer.Option("--formats", help="Comma-separated; every format unless given.")] = "",
+    batches: Annotated[str, typer.Option("--batch", help="Images per call, comma-separated.")] = "1,8",
+    threads: Annotated[int, typer.Option(help="Of each runtime.", min=1)] = 1,
+    processes: Annotated[int, typer.Option(help="Of each format, at once: cores to fill all of them.", min=1)] = 1,
+    seconds: Annotated[float, typer.Option(help="Measured, per batch size, all formats together.", min=0.1)] = 60.0,
+    gates: Annotated[bool, typer.Option("--gates", help="Judge each format by the gates too: minutes.")] = False,
+    out: Out = Path("benchmarks/results"),
+    as_json: AsJson = False,
+) -> None:
+    """Export every format of a model and measure them in turns, with torch eager among them. Publishes nothing."""
+    from benchmarks import machine
+    from export.speed.formats import Options, bench_formats
+
+    settings, steps = load_settings(), Steps()
+    options = Options(_words(names), tuple(map(_number, _words(batches))), threads, processes, seconds, gates)
+    report = bench_formats(load_spec(model, settings), settings, options, lambda event: _tell(steps, event))
+    report.machine = machine.describe_tools()
+    folder = report.write(settings.root / out)
+    if as_json:
+        print_json(report.to_dict())
+        return
+    print_table(report.title, report.columns, report.cells())
+    for missing, reason in report.missing():
+        print_line(f"not measured: {missing}: {reason}")
+    print_line(f"written to {os.path.relpath(folder)}")
+
+
+@app.command("peers")
+def peers(
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A published model that has an onnx network.")
+    ] = "resnet18",
+    seconds: Annotated[float, typer.Option(help="Measured seconds of each arm.", min=0.1)] = 30.0,
+    rounds: Annotated[int, typer.Option(help="Turns that the arms take.", min=1)] = 6,
+    concurrency: Annotated[int, typer.Option(help="Closed-loop clients.", min=1)] = 8,
+    workers: Annotated[int, typer.Option(help="uvicorn workers of FastAPI, one thread each.", min=1)] = 2,
+    out: Out = Path("benchmarks/results"),
+    as_json: AsJson = False,
+) -> None:
+    """Slipway against a FastAPI + onnxruntime fp32 server and against no server, in turns. Starts its own servers."""
+    from benchmarks.peers.report import COLUMNS
+    from benchmarks.peers.run import PeersOptions, run
+
+    settings, steps = load_settings(), Steps()
+    report = run(settings, PeersOptions(model, seconds, rounds, concurrency, workers), steps.say)
+    folder = report.write(settings.root / out)
+    if as_json:
+        print_json(report.to_dict())
+        return
+    print_table(report.title, COLUMNS, report.rows())
+    print_line(report.verdict())
+    print_line(f"written to {os.path.relpath(folder)}")
+
+
+def _tell(steps: Steps, event: StepEvent) -> None:
+    if event.state != "started":
+        steps.say(f"  {event.step}: {event.state}, {event.seconds:.1f} s")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _number(word: str) -> int:
+    if not word.isdecimal():
+        raise typer.BadParameter(f"{word!r} is no number of images", param_hint="--batch")
+    return int(word)

@@ -1,0 +1,1 @@
+"""What people build instead: a server for the same model, measured in the same run as Slipway."""
