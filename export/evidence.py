@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from export.formats.base import Artifact
-from export.gates.base import GateResult, Reference, finite
+from export.gates.base import CONTRACT, GateResult, Reference, finite
 from export.golden import Golden
 from slipway.files import sha256_file
 
@@ -24,8 +25,11 @@ def build_evidence(
     golden: Golden | None,
     identity: dict[str, Any],
     description: str,
+    notes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """JSON-ready content of evidence.json. Sizes in bytes, times in seconds, created in UTC (ISO 8601)."""
+    """JSON-ready content of evidence.json. Sizes in bytes, times in seconds, created in UTC (ISO 8601).
+
+    ``notes``: further sections by name, such as ``optimise``, ``rescues``, ``fusions`` and ``plans``."""
     labels = [image.label for image in reference.held_out.images]
     values = {
         "schema": SCHEMA,
@@ -44,6 +48,7 @@ def build_evidence(
         "formats": [_artifact(artifact) for artifact in artifacts],
         "gates": [result.to_dict() for result in results],
         "golden": golden.to_dict() if golden else None,
+        **{name: value for name, value in (notes or {}).items() if value},
         "environment": environment(),
     }
     checked: dict[str, Any] = finite(values)
@@ -56,8 +61,22 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.system(),
         "machine": platform.machine(),
+        "cpu": _cpu(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }
+
+
+def _cpu() -> str:
+    """The processor's name with what INT8 and bf16 depend on, where /proc tells; else what Python knows."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    flags = set(fields.get("flags", "").split())
+    known = [
+        flag for flag in ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8") if flag in flags
+    ]
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    return f"{name} ({', '.join(known)})" if known else name
 
 
 def to_json(evidence: dict[str, Any]) -> str:
@@ -66,12 +85,19 @@ def to_json(evidence: dict[str, Any]) -> str:
 
 
 def summary(evidence: dict[str, Any]) -> dict[str, Any]:
-    """The numbers that the manifest repeats: ``formats`` -> format -> gate -> its single numbers."""
+    """The numbers that the manifest repeats: ``formats`` -> format -> gate -> its single numbers, and the same of the
+    gates that judge the contract, under ``contract``."""
     formats: dict[str, dict[str, Any]] = {}
     for row in evidence["gates"]:
         numbers = {key: value for key, value in row["measured"].items() if isinstance(value, (int, float))}
         formats.setdefault(row["format"], {})[row["name"]] = numbers
-    return {"passed": evidence["passed"], "images": evidence["images"]["count"], "formats": formats}
+    contract = formats.pop(CONTRACT, {})
+    return {
+        "passed": evidence["passed"],
+        "images": evidence["images"]["count"],
+        "formats": formats,
+        "contract": contract,
+    }
 
 
 def rows(evidence: dict[str, Any]) -> list[dict[str, str]]:

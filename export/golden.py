@@ -1,4 +1,4 @@
-"""The golden prediction of a version: one real image and what the trained model answers to it.
+"""The golden prediction of a version: one real image and what the served network answers to it.
 
 Servers compare with it before they send traffic to a version, so the image is one that the model is sure about: ties
 that rounding could turn would make a readiness check flap.
@@ -15,7 +15,7 @@ from PIL import Image
 
 from export.gates.base import Reference
 from export.images import HeldOutImage
-from handlers.pipeline import Pipeline
+from handlers.pipeline import Pipeline, RunNetwork
 from slipway.errors import ImageError, SamplesInvalid
 
 #: Longer side of a golden image at most, pixels: servers answer it again and again.
@@ -26,7 +26,7 @@ _CANDIDATES = 5
 
 @dataclass(frozen=True)
 class Golden:
-    """``image``: PNG bytes. ``labels``, ``scores``: of the trained model through the whole pipeline, best first.
+    """``image``: PNG bytes. ``labels``, ``scores``: of the served network through the whole pipeline, best first.
     ``margin``: best score minus the second. ``name``: the held-out image it was made of."""
 
     name: str
@@ -44,9 +44,12 @@ class Golden:
         return {"image": self.name, "bytes": len(self.image), "label": self.labels[0], "margin": self.margin}
 
 
-def choose_golden(reference: Reference) -> Golden:
-    """The held-out image with the largest margin, correctly classified where labels are known."""
-    pipeline = Pipeline(reference.contract, reference.run)
+def choose_golden(reference: Reference, served: RunNetwork | None = None) -> Golden:
+    """The held-out image with the largest margin, correctly classified where labels are known.
+
+    ``served``: the network that the version is served with, whose answer is expected of servers: that of INT8 is not
+    the trained model's to a hundredth. Without it (a plan, which needs its GPU) the trained model's is."""
+    pipeline = Pipeline(reference.contract, served or reference.run)
     surest = [reference.held_out.images[index] for index in _by_margin(reference)[:_CANDIDATES]]
     return max((_golden(pipeline, image) for image in surest), key=lambda golden: golden.margin)
 

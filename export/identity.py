@@ -10,11 +10,12 @@ import hashlib
 import json
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from export.preprocessing.identity import preprocessing_digest
+from export.preprocessing.named import module_file
 from export.sources.kind import file_digest
 from export.sources.location import locate_source
 from slipway.contract import Contract
@@ -84,6 +85,7 @@ def export_identity(spec: ModelSpec, contract: Contract, root: Path, held_out: s
         "contract": contract.hash,
         "held_out": held_out,
         "code": _code_digest(spec, root),
+        "preprocessing": preprocessing_digest(spec, root),
         "tools": tool_versions(),
     }
     return {"digest": hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(), **parts}
@@ -113,9 +115,9 @@ def published_version(repository: Repository, model: str, digest: str) -> int | 
 
 
 def _code_digest(spec: ModelSpec, root: Path) -> str:
-    """sha256 over the sources that decide the outcome: exporters, handlers, the contract and the model's factory."""
+    """sha256 over the sources that decide the outcome: exporters, handlers, the contract and the user's callables."""
     files = [*(_PROJECT / "export").rglob("*.py"), *(_PROJECT / "handlers").rglob("*.py")]
-    files += [_PROJECT / "slipway" / "contract.py", *_factory_files(spec, root)]
+    files += [_PROJECT / "slipway" / "contract.py", *_user_files(spec, root)]
     return _digest_of(sorted(set(files)))
 
 
@@ -126,16 +128,8 @@ def _digest_of(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _factory_files(spec: ModelSpec, root: Path) -> list[Path]:
-    """The file of the factory's module and its neighbours, found without running it."""
-    if spec.source.factory is None:
-        return []
-    module = spec.source.factory.partition(":")[0]
-    local = root.joinpath(*module.split(".")).with_suffix(".py")
-    if local.is_file():
-        return sorted(local.parent.glob("*.py"))
-    try:
-        found = find_spec(module)
-    except (ImportError, ValueError):
-        return []  # the source reports it, with its own words
-    return sorted(Path(found.origin).parent.glob("*.py")) if found and found.origin else []
+def _user_files(spec: ModelSpec, root: Path) -> list[Path]:
+    """The files of the user's own callables, the factory and those of optimising steps, and their neighbours."""
+    named = [spec.source.factory, *(name for step in spec.optimise for name in step.functions)]
+    found = [module_file(name, root) for name in named if name is not None]
+    return [file for path in found if path is not None for file in path.parent.glob("*.py")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,33 @@ from slipway.spec import ModelSpec
 MODEL_PY = 'from handlers.triton import TritonPythonModel\n\n__all__ = ["TritonPythonModel"]\n'
 
 
+@dataclass(frozen=True)
+class Papers:
+    """What a version, or a failure, has to say for itself: ``evidence`` (of evidence.json), ``scripts`` (path inside
+    the version -> file, see export.reproduce) and the golden prediction, None after a failure."""
+
+    evidence: dict[str, Any]
+    scripts: dict[str, Path]
+    golden: Golden | None
+
+    def write(self, folder: Path) -> dict[str, Path]:
+        """Writes evidence.json and evidence.html, and returns every file by its path inside the version."""
+        from export.report.page import render
+
+        page = render(self.evidence, self.golden.image if self.golden else None)
+        return {
+            "evidence.json": _write(folder / "evidence.json", to_json(self.evidence).encode()),
+            "evidence.html": _write(folder / "evidence.html", page.encode()),
+            **self.scripts,
+        }
+
+
 def make_publication(
     spec: ModelSpec,
     reference: Reference,
     artifacts: Sequence[Artifact],
+    papers: Papers,
     golden: Golden,
-    evidence: dict[str, Any],
     identity: dict[str, Any],
     folder: Path,
 ) -> Publication:
@@ -33,7 +55,7 @@ def make_publication(
     Formats with a stock Triton backend become network models; the others lie under the public model's ``artifacts/``.
     """
     contract, public = reference.contract, spec.model
-    files = {public: _public_files(golden, evidence, folder)}
+    files = {public: {**_public_files(golden, folder), **papers.write(folder)}}
     configs = {public: triton_config.public_config(spec, contract)}
     image = _write(folder / "warmup-image", triton_config.serialise_image(golden.image))
     pixels = _write(folder / "warmup-pixels", preprocess(golden.image, contract.preprocess).tobytes())
@@ -46,13 +68,12 @@ def make_publication(
         files[network] = {path.name: path for path in artifact.files}
         configs[network] = triton_config.network_config(spec, contract, artifact.format)
         model_files[network] = {f"warmup/{triton_config.NETWORK_WARMUP}": pixels}
-    return Publication(contract, files, configs, model_files, summary(evidence), identity)
+    return Publication(contract, files, configs, model_files, summary(papers.evidence), identity)
 
 
-def _public_files(golden: Golden, evidence: dict[str, Any], folder: Path) -> dict[str, Path]:
+def _public_files(golden: Golden, folder: Path) -> dict[str, Path]:
     return {
         "model.py": _write(folder / "model.py", MODEL_PY.encode()),
-        "evidence.json": _write(folder / "evidence.json", to_json(evidence).encode()),
         "golden/input.png": _write(folder / "input.png", golden.image),
         "golden/expected.json": _write(folder / "expected.json", golden.expected_json().encode()),
     }

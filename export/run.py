@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.identity import checkpoint_digest, export_identity, published_version
+import numpy as np
+
+from export.identity import checkpoint_digest, export_identity, published_version, with_plans
 from export.images import HeldOut, load_held_out
 from export.steps import Progress, Steps
 from export.workspace import workspace
+from handlers.preprocess import preprocess
 from slipway.contract import Contract
 from slipway.errors import GateFailed, SpecInvalid
 from slipway.repository import Repository
@@ -20,7 +23,9 @@ if TYPE_CHECKING:  # everything that imports torch is imported where it is used:
     from export.formats.base import Artifact
     from export.gates.base import GateResult, Reference
     from export.golden import Golden
-    from export.sources import LoadedModel
+    from export.making import Collection
+    from export.optimise.run import Optimised
+    from export.publication import Papers
 
 
 @dataclass(frozen=True)
@@ -54,20 +59,32 @@ def export_model(
     *,
     checkpoint: str | Path | None = None,
     dry_run: bool = False,
+    plans: Path | None = None,
     progress: Progress = lambda event: None,
 ) -> ExportResult:
     """Exports one model and publishes it as a new version when every gate of every format passes.
 
     ``checkpoint`` takes the place of the specification's. With ``dry_run`` everything runs and nothing is published.
+    ``plans``: a bundle that a GPU machine ran (export.tensorrt.bundle); its TensorRT plans join the version.
     A version made of the same weights, specification, images, tools and code is returned instead of made again.
 
-    Raises GateFailed (its ``evidence`` holds every number) and whatever the parts raise: SourceInvalid,
-    DownloadFailed, SamplesInvalid, FormatUnavailable, ExportFailed, InterfaceChanged, PublishRefused.
+    Raises GateFailed (its ``evidence`` holds every number, its ``kept`` names the folder of what failed) and whatever
+    the parts raise: SourceInvalid, DownloadFailed, SamplesInvalid, OptimiseFailed, FormatUnavailable, ExportFailed,
+    InterfaceChanged, PublishRefused.
     """
     if checkpoint is not None:
-        source = spec.source.model_copy(update={"checkpoint": str(checkpoint), "sha256": None})
-        spec = spec.model_copy(update={"source": source})
-    return _Export(spec, settings, progress).run(dry_run)
+        spec = spec.model_copy(update={"source": spec.source.with_file(str(checkpoint))})
+    return _Export(spec, settings, progress).run(dry_run, plans)
+
+
+def write_plan_bundle(
+    spec: ModelSpec, settings: Settings, out_dir: Path, *, progress: Progress = lambda event: None
+) -> Path:
+    """Writes the folder that builds, checks and times TensorRT plans on a GPU machine; see export.tensorrt.bundle.
+
+    Raises what loading a model raises, and OutputUnwritable, SpecInvalid (profile), ExportFailed (a graph that TensorRT
+    would refuse)."""
+    return _Export(spec, settings, progress).bundle(out_dir)
 
 
 class _Export:
@@ -79,54 +96,113 @@ class _Export:
         self.repository = Repository(settings.repository)
         self.steps = Steps(progress)
 
-    def run(self, dry_run: bool) -> ExportResult:
+    def run(self, dry_run: bool, plans: Path | None) -> ExportResult:
         self._check_served(dry_run)
         with self.steps.step("compare with published versions"):
             contract = self.spec.contract(self.settings.root)
             held_out = self._held_out(contract)
-            known = checkpoint_digest(self.spec, self.settings.root)
-            identity = self._identity(contract, held_out, known) if known else None
+            known = checkpoint_digest(self.spec, self.settings.root, self.settings.cache_dir)
+            identity = self._identity(contract, held_out, known, plans) if known else None
             version = self._unchanged(identity) if identity and not dry_run else None
         if version is not None:
             return self._found(version)
+        if plans is not None and identity is not None:
+            self._check_plans(plans, identity)
         if not dry_run:
             self.repository.check_writable()
-        with self.steps.step("load the trained model"):
-            loaded = self._load(contract)
+        optimised = self._load(contract, held_out)
         if identity is None:
-            identity = self._identity(contract, held_out, loaded.digest)
+            identity = self._identity(contract, held_out, optimised.loaded.weights, plans)
             if not dry_run and (version := self._unchanged(identity)) is not None:
                 return self._found(version)
         with workspace(self.settings.state_dir) as folder:
-            return self._export(contract, held_out, loaded, identity, folder, dry_run)
+            reference = self._reference(contract, held_out, optimised)
+            made = self._make(reference, folder, plans, identity)
+            return self._conclude(reference, optimised, made, identity, folder, dry_run)
 
-    def _export(
+    def _check_plans(self, plans: Path, identity: dict[str, Any]) -> None:
+        """A bundle of another export is refused before anything is loaded."""
+        from export.tensorrt.imported import check_bundle
+
+        check_bundle(plans, identity["export"])
+
+    def bundle(self, out_dir: Path) -> Path:
+        from export.making import Maker
+        from export.tensorrt.bundle import write_bundle
+
+        contract = self.spec.contract(self.settings.root)
+        held_out = self._held_out(contract)
+        optimised = self._load(contract, held_out)
+        weights = checkpoint_digest(self.spec, self.settings.root, self.settings.cache_dir) or optimised.loaded.weights
+        identity = self._identity(contract, held_out, weights, None)
+        with workspace(self.settings.state_dir) as folder, self.steps.step("write the bundle"):
+            reference = self._reference(contract, held_out, optimised)
+            options = Maker(self.spec, self.settings, reference, folder, self._log_dir, self.steps).options
+            return write_bundle(self.spec, reference, identity, options, out_dir)
+
+    def _make(self, reference: Reference, folder: Path, plans: Path | None, identity: dict[str, Any]) -> Collection:
+        from export.making import Maker
+
+        maker = Maker(self.spec, self.settings, reference, folder, self._log_dir, self.steps)
+        made = maker.make_all(self.spec.formats, plans, identity)
+        with self.steps.step("gates of the model"):
+            made.results[:0] = maker.judge_model()
+        if self.spec.gates.speed is not None:
+            with self.steps.step("gate of speed"):
+                made.results.extend(maker.judge_speed(made, self.repository))
+        return made
+
+    def _conclude(
         self,
-        contract: Contract,
-        held_out: HeldOut,
-        loaded: LoadedModel,
+        reference: Reference,
+        optimised: Optimised,
+        made: Collection,
         identity: dict[str, Any],
         folder: Path,
         dry_run: bool,
     ) -> ExportResult:
+        """Evidence, and then a version, or what failed kept aside."""
         from export.evidence import build_evidence
-        from export.making import Maker
+        from export.publication import Papers
+        from export.reproduce.scripts import write_scripts
 
-        reference = self._reference(contract, held_out, loaded)
-        maker = Maker(self.spec, self.settings, reference, folder, self._log_dir, self.steps)
-        made = [maker.make(name) for name in self.spec.formats]
-        artifacts = [each.artifact for each in made]
-        results = [result for each in made for result in each.results]
-        passed = all(result.passed for result in results)
-        golden = self._golden(reference) if passed else None
-        evidence = build_evidence(reference, artifacts, results, golden, identity, loaded.description)
+        passed = all(result.passed for result in made.results)
+        golden = self._golden(reference, made) if passed else None
+        extra = {**made.notes, "optimise": optimised.report, "calibration": self._calibration()}
+        evidence = build_evidence(
+            reference, made.artifacts, made.results, golden, identity, optimised.loaded.description, extra
+        )
+        scripts = write_scripts(
+            folder,
+            self.spec,
+            reference,
+            made.artifacts,
+            made.results,
+            weights=optimised.loaded.digest,
+            root=self.settings.root,
+        )
+        papers = Papers(evidence, scripts, golden)
         if golden is None:
-            raise _refusal(self.spec.model, results, evidence)
+            papers.write(folder)
+            raise _refusal(self.spec.model, made.results, evidence, self._keep(folder))
         version = None
         if not dry_run:
             with self.steps.step("publish"):
-                version = self._publish(reference, artifacts, golden, evidence, identity, folder)
+                version = self._publish(reference, made.artifacts, papers, golden, identity, folder)
         return ExportResult(self.spec.model, version, version is not None, False, evidence, self.steps.seconds)
+
+    def _calibration(self) -> dict[str, Any]:
+        """What INT8 ranges were measured on, for the evidence; empty where no format has any."""
+        if not any("int8" in name for name in self.spec.formats):
+            return {}
+        rules = self.spec.calibration
+        own = "the held-out images" if rules.images is None else rules.images
+        return {"images": own, "count": rules.count, **self.spec.int8.model_dump(mode="json")}
+
+    def _keep(self, folder: Path) -> Path:
+        from export.reproduce.failed import keep_failed
+
+        return keep_failed(folder, self.settings.state_dir, self.spec.model)
 
     def _check_served(self, dry_run: bool) -> None:
         if not dry_run and self.spec.serve not in self.spec.formats:
@@ -138,11 +214,12 @@ class _Export:
             )
 
     def _held_out(self, contract: Contract) -> HeldOut:
-        accept = self.spec.gates.accuracy.accept_unlabelled
+        accept = self.spec.gates.task.accept_unlabelled
         return load_held_out(self.settings.root / self.spec.samples, contract.labels, accept_unlabelled=accept)
 
-    def _identity(self, contract: Contract, held_out: HeldOut, weights: str) -> dict[str, Any]:
-        return export_identity(self.spec, contract, self.settings.root, held_out.digest, weights)
+    def _identity(self, contract: Contract, held_out: HeldOut, weights: str, plans: Path | None) -> dict[str, Any]:
+        identity = export_identity(self.spec, contract, self.settings.root, held_out.digest, weights)
+        return identity if plans is None else with_plans(identity, plans)
 
     def _unchanged(self, identity: dict[str, Any]) -> int | None:
         return published_version(self.repository, self.spec.model, identity["digest"])
@@ -154,39 +231,59 @@ class _Export:
         evidence = json.loads(path.read_text(encoding="utf-8"))
         return ExportResult(self.spec.model, version, False, True, evidence, self.steps.seconds)
 
-    def _load(self, contract: Contract) -> LoadedModel:
+    def _load(self, contract: Contract, held_out: HeldOut) -> Optimised:
+        """The trained model, and what the optimising steps of the specification made of it."""
         from export import sources
+        from export.formats.origin import check_formats
+        from export.optimise.run import optimise
 
-        size = (contract.preprocess.height, contract.preprocess.width)
-        return sources.load(
-            self.spec.source, self.settings.root, len(contract.labels), self.settings.cache_dir, input_size=size
-        )
+        with self.steps.step("load the trained model"):
+            loaded = sources.load(
+                self.spec.source,
+                self.settings.root,
+                len(contract.labels),
+                self.settings.cache_dir,
+                input_size=(contract.preprocess.height, contract.preprocess.width),
+                activation=contract.postprocess.activation,
+            )
+        check_formats(loaded.module, self.spec.formats)
+        if not self.spec.optimise:
+            return optimise(loaded, self.spec, self.settings, contract)
+        with self.steps.step("optimise"):
+            pixels = np.stack([preprocess(image.encoded, contract.preprocess) for image in held_out.images[:2]])
+            return optimise(loaded, self.spec, self.settings, contract, pixels)
 
-    def _reference(self, contract: Contract, held_out: HeldOut, loaded: LoadedModel) -> Reference:
+    def _reference(self, contract: Contract, held_out: HeldOut, optimised: Optimised) -> Reference:
         from export.gates.base import Reference
+        from export.gates.causes.earlier import published_networks
         from export.wrap import eager_network, wrap
 
-        module = wrap(loaded.module, contract.normalise)
-        return Reference(contract, self.spec.gates, held_out, module, eager_network(module))
+        module = wrap(optimised.loaded.module, contract.normalise)
+        run = eager_network(module)
+        trained = eager_network(wrap(optimised.trained, contract.normalise)) if self.spec.optimise else run
+        earlier = published_networks(self.repository, self.spec.model, self.spec.formats)
+        return Reference(contract, self.spec.gates, held_out, module, run, earlier, trained)
 
-    def _golden(self, reference: Reference) -> Golden:
+    def _golden(self, reference: Reference, made: Collection) -> Golden:
         from export.golden import choose_golden
 
+        here = [item for item in made.candidates if item.format not in made.notes.get("imported", ())]
+        served = next((item.run for item in here if item.format == self.spec.serve), None)
         with self.steps.step("choose the golden image"):
-            return choose_golden(reference)
+            return choose_golden(reference, served)
 
     def _publish(
         self,
         reference: Reference,
         artifacts: list[Artifact],
+        papers: Papers,
         golden: Golden,
-        evidence: dict[str, Any],
         identity: dict[str, Any],
         folder: Path,
     ) -> int:
         from export.publication import make_publication
 
-        publication = make_publication(self.spec, reference, artifacts, golden, evidence, identity, folder)
+        publication = make_publication(self.spec, reference, artifacts, papers, golden, identity, folder)
         return self.repository.publish(publication)
 
     @property
@@ -194,13 +291,15 @@ class _Export:
         return self.settings.state_dir / "logs" / self.spec.model
 
 
-def _refusal(model: str, results: list[GateResult], evidence: dict[str, Any]) -> GateFailed:
+def _refusal(model: str, results: list[GateResult], evidence: dict[str, Any], kept: Path) -> GateFailed:
     failed = [result for result in results if not result.passed]
     error = GateFailed(
         f"{model}: {len(failed)} of {len(results)} gates failed; nothing was published",
         observed="; ".join(f"{result.format} {result.name}: {result.reason}" for result in failed),
         expected="every gate of every format passes",
-        fix="correct the cause, or the thresholds under gates in the specification if they are wrong",
+        fix="correct the cause, or the thresholds under gates in the specification if they are wrong; "
+        f"evidence.html and a script per gate that reproduces it: {kept}",
     )
     error.evidence = evidence
+    error.kept = kept
     return error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +33,18 @@ def export(
         list[str] | None, typer.Option("--only", metavar="FORMAT", help="Export this format; may be given again.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Everything but the publishing.")] = False,
+    plan_bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--plan-bundle",
+            metavar="DIR",
+            help="Only write what builds TensorRT plans on a GPU machine.",
+        ),
+    ] = None,
+    import_plans: Annotated[
+        Path | None,
+        typer.Option("--import-plans", metavar="DIR", help="Such a folder, back from the GPU machine: its plans join."),
+    ] = None,
     activate: Annotated[bool, typer.Option("--activate", help="Make the new version the stable one.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -40,7 +54,10 @@ def export(
     if only:
         spec = spec.only(only)
     title = " ".join(["export", model, *(changes or []), *(only or [])])
-    result = run(settings, spec, title, Steps(), dry_run=dry_run, quiet=as_json)
+    if plan_bundle is not None:
+        _bundle(settings, spec, plan_bundle, as_json)
+        return
+    result = run(settings, spec, title, Steps(), dry_run=dry_run, plans=import_plans, quiet=as_json)
     moved = None
     if activate and result.version is not None:
         from slipway.cli.versions import move_pointer
@@ -53,14 +70,23 @@ def export(
 
 
 def run(
-    settings: Settings, spec: ModelSpec, title: str, steps: Steps, *, dry_run: bool = False, quiet: bool = False
+    settings: Settings,
+    spec: ModelSpec,
+    title: str,
+    steps: Steps,
+    *,
+    dry_run: bool = False,
+    plans: Path | None = None,
+    quiet: bool = False,
 ) -> ExportResult:
     """Exports one model under ``title`` and returns the result; the gates are printed also when one fails."""
     from export.run import export_model
 
     with steps.step(title):
         try:
-            result = export_model(spec, settings, dry_run=dry_run, progress=lambda event: _tell(steps, event))
+            result = export_model(
+                spec, settings, dry_run=dry_run, plans=plans, progress=lambda event: _tell(steps, event)
+            )
         except GateFailed as error:
             _print_gates(error.evidence, quiet)
             raise
@@ -71,6 +97,19 @@ def run(
     state = "unchanged" if result.unchanged else "published" if result.published else "passed, not published (dry run)"
     print_line(f"{spec.model}: {state}" + (f", version {result.version}" if result.version else ""))
     return result
+
+
+def _bundle(settings: Settings, spec: ModelSpec, out_dir: Path, as_json: bool) -> None:
+    from export.run import write_plan_bundle
+
+    steps = Steps()
+    with steps.step(f"plan bundle of {spec.model}"):
+        written = write_plan_bundle(spec, settings, out_dir, progress=partial(_tell, steps))
+    if as_json:
+        print_json({"model": spec.model, "bundle": str(written)})
+        return
+    print_line(f"{spec.model}: {written} is ready. On a machine with a GPU and TensorRT:  python {written}/run.py")
+    print_line(f"  then, with the folder back here:  slipway export {spec.model} --import-plans {written}")
 
 
 def _tell(steps: Steps, event: StepEvent) -> None:

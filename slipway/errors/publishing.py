@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from slipway.errors.base import EXIT_BAD_INPUT, EXIT_ENVIRONMENT, EXIT_NOT_FOUND, SlipwayError
@@ -65,14 +66,22 @@ class ExportFailed(SlipwayError):
     code = "EXPORT_FAILED"
 
 
+class OptimiseFailed(SlipwayError):
+    """A step of ``optimise`` failed: the module cannot be pruned, or a function of the specification went wrong."""
+
+    code = "OPTIMISE_FAILED"
+
+
 class GateFailed(SlipwayError):
     """An export is worse than the trained model; nothing was published.
 
-    ``evidence``: what evidence.json would have held, every gate's numbers among it, for the table of gates.
+    ``evidence``: what evidence.json would have held, every gate's numbers among it, for the table of gates. ``kept``:
+    the folder with the artefacts that failed, evidence.html and the scripts that reproduce each gate.
     """
 
     code = "GATE_FAILED"
     evidence: dict[str, Any] | None = None
+    kept: Path | None = None
 
 
 class SamplesInvalid(SlipwayError):

@@ -22,8 +22,11 @@ from slipway.spec.calibration import CalibrationSpec
 from slipway.spec.formats import NETWORK_FILES, FormatName, format_names
 from slipway.spec.gates import GatesSpec
 from slipway.spec.input import InputSpec, LabelsSpec, NormaliseSpec, PostprocessSpec
+from slipway.spec.int8 import Int8Spec
+from slipway.spec.optimise import OptimiseStep
 from slipway.spec.serving import ServingSpec
 from slipway.spec.source import SourceSpec
+from slipway.spec.tensorrt import TensorrtSpec
 from slipway.yaml_file import YamlFile
 
 
@@ -41,8 +44,11 @@ class ModelSpec(Section):
     serve: FormatName = "onnx"
     samples: str = Field(description="directory of real images; <label>_<index>.png|jpg when labelled")
     calibration: CalibrationSpec = Field(default_factory=CalibrationSpec)
+    int8: Int8Spec = Field(default_factory=Int8Spec)
+    optimise: tuple[OptimiseStep, ...] = Field(default=(), description="steps between loading and exporting")
     gates: GatesSpec = Field(default_factory=GatesSpec)
     serving: ServingSpec = Field(default_factory=ServingSpec)
+    tensorrt: TensorrtSpec = Field(default_factory=TensorrtSpec)
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSpec:
@@ -50,12 +56,22 @@ class ModelSpec(Section):
             raise ValueError(f"serve: {self.serve} is not among formats {list(self.formats)}")
         if self.serve not in NETWORK_FILES:
             raise ValueError(f"serve: {self.serve} cannot be served; choose one of {sorted(NETWORK_FILES)}")
+        if self.serve.startswith("tensorrt") and self.serving.placement == "fused":
+            raise ValueError(f"serve: {self.serve} runs in Triton's own backend: set serving.placement to separate")
         for name in self.serving.networks or ():
             if name not in self.formats or name not in NETWORK_FILES:
                 raise ValueError(f"serving.networks: {name} is not a served format of this model")
+        self._check_speed()
         if isinstance(self.labels, tuple) and len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: a label stands twice")
         return self
+
+    def _check_speed(self) -> None:
+        speed = self.gates.speed
+        named = () if speed is None else (*(speed.formats or ()), speed.against)
+        for name in named:
+            if name not in (*self.formats, "eager", "published"):
+                raise ValueError(f"gates.speed names {name}, which is not among formats {list(self.formats)}")
 
     @classmethod
     def load(cls, path: Path) -> ModelSpec:
@@ -102,7 +118,7 @@ class ModelSpec(Section):
             raise SpecInvalid(
                 f"{self.model}: {name} cannot be served", expected=f"one of {', '.join(sorted(NETWORK_FILES))}"
             )
-        return self._with_formats(tuple(dict.fromkeys((*self.formats, name))), name)
+        return self._with_formats(tuple(dict.fromkeys((*self.formats, name))), name).changed(())
 
     def _with_formats(self, formats: tuple[FormatName, ...], serve: FormatName) -> ModelSpec:
         networks = self.serving.networks

@@ -53,15 +53,15 @@ def photographs() -> list[NDArray[np.uint8]]:
     return pictures + [np.asarray(image) for image in load_sample_images().images]
 
 
-def patches(seed: int, per_class: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """uint8[n, SIZE, SIZE, 3] cut at random places from half-size pictures, and their classes."""
+def patches(seed: int, per_class: int, size: int = SIZE) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """uint8[n, size, size, 3] cut at random places from half-size pictures, and their classes."""
     random = np.random.default_rng(seed)
     cut, classes = [], []
     for label, picture in enumerate(photographs()):
         half = np.asarray(Image.fromarray(picture).reduce(2))
         for _ in range(per_class):
-            top, left = (int(random.integers(0, side - SIZE)) for side in half.shape[:2])
-            cut.append(half[top : top + SIZE, left : left + SIZE])
+            top, left = (int(random.integers(0, side - size)) for side in half.shape[:2])
+            cut.append(half[top : top + size, left : left + size])
             classes.append(label)
     return np.stack(cut), np.array(classes)
 
@@ -83,9 +83,9 @@ def train(seed: int = 0, epochs: int = 6) -> SmallCnn:
     return model.eval()
 
 
-def write_held_out(folder: Path, per_class: int = 12) -> None:
+def write_held_out(folder: Path, per_class: int = 12, size: int = SIZE) -> None:
     """Held-out patches as ``<label>_<index>`` PNG and JPEG files."""
     folder.mkdir(parents=True)
-    for index, (pixels, label) in enumerate(zip(*patches(999, per_class), strict=True)):
+    for index, (pixels, label) in enumerate(zip(*patches(999, per_class, size), strict=True)):
         suffix = "jpg" if index % 4 == 0 else "png"
         Image.fromarray(pixels).save(folder / f"{LABELS[label]}_{index}.{suffix}", quality=95)

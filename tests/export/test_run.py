@@ -50,9 +50,13 @@ def test_a_good_model_becomes_a_version_that_verifies(result: ExportResult, home
     repository = Repository(home.repository)
     assert (result.version, result.published, result.unchanged) == (1, True, False)
     manifest = repository.verify("small", 1)
-    assert set(manifest.files) == {
+    scripts = {path for path in manifest.files if path.startswith("small/1/reproduce/")}
+    judged = {f"{gate['format']}-{gate['name']}.py" for gate in result.gates}
+    assert {path.rsplit("/", 1)[1] for path in scripts} == {"inputs.json", *judged}
+    assert set(manifest.files) - scripts == {
         "small/1/artifacts/torch-export/model.pt2",
         "small/1/contract.json",
+        "small/1/evidence.html",
         "small/1/evidence.json",
         "small/1/golden/expected.json",
         "small/1/golden/input.png",
@@ -98,7 +102,8 @@ def test_evidence_holds_every_number(result: ExportResult, home: Settings) -> No
     stored = json.loads((home.repository / "small/1/evidence.json").read_text())
     assert stored == result.evidence
     assert [(gate["format"], gate["name"]) for gate in stored["gates"]] == [
-        (name, gate) for name in ("onnx", "torchscript", "torch-export") for gate in ("executes", "parity", "accuracy")
+        ("contract", "preprocessing"),
+        *((name, gate) for name in ("onnx", "torchscript", "torch-export") for gate in ("executes", "parity", "task")),
     ]
     assert stored["images"]["count"] == 72
     assert {"torch", "onnx", "onnxruntime", "numpy"} <= set(stored["source"]["tools"])
@@ -134,7 +139,7 @@ def test_an_unchanged_model_is_found_in_seconds_without_torch(result: ExportResu
     begin = time.perf_counter()
     arguments = [ModelSpec.model_validate(SPEC).model_dump_json(), home.model_dump_json()]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [1, True, False, 9, False]
+    assert json.loads(done.stdout) == [1, True, False, 10, False]
     assert time.perf_counter() - begin < 3.0
 
 
@@ -158,7 +163,7 @@ def test_other_weights_become_the_next_version_and_old_ones_are_recognised(
 def test_a_dry_run_publishes_nothing(spec: ModelSpec, settings: Settings) -> None:
     dry = export_model(spec.model_copy(update={"formats": ("onnx",)}), settings, dry_run=True)
     assert (dry.version, dry.published, dry.unchanged) == (None, False, False)
-    assert len(dry.gates) == 3
+    assert len(dry.gates) == 4
     assert not settings.repository.exists()
 
 
@@ -166,7 +171,8 @@ def test_a_version_must_hold_something_that_can_be_served(spec: ModelSpec, setti
     narrowed = spec.only(["torch-export"])
     with pytest.raises(SpecInvalid, match="nothing of this can be served"):
         export_model(narrowed, settings)
-    assert {gate["format"] for gate in export_model(narrowed, settings, dry_run=True).gates} == {"torch-export"}
+    judged = {gate["format"] for gate in export_model(narrowed, settings, dry_run=True).gates}
+    assert judged == {"contract", "torch-export"}
 
 
 def test_a_failed_gate_publishes_nothing_and_shows_every_number(settings: Settings) -> None:
@@ -175,7 +181,7 @@ def test_a_failed_gate_publishes_nothing_and_shows_every_number(settings: Settin
     with pytest.raises(GateFailed, match="labels are shifted by -1") as caught:
         export_model(shifted, settings)
     assert caught.value.evidence is not None
-    assert [row["verdict"] for row in rows(caught.value.evidence)] == ["passed", "passed", "FAILED"]
+    assert [row["verdict"] for row in rows(caught.value.evidence)] == ["passed", "passed", "passed", "FAILED"]
     assert not settings.repository.exists()
     assert not list(settings.state_dir.glob("export-*"))
 

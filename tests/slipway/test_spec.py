@@ -47,7 +47,7 @@ def test_defaults_and_contract(tmp_path: Path) -> None:
         ("resize: stretch", "resize: squash", r"digits.yaml:8: input.resize: .*squash"),
         ("  height: 32", "  height: 32\n  height: 33", r"digits.yaml:7: height: the key stands twice"),
         ("  height: 32", "  height: [", r"digits.yaml:\d+: not valid YAML"),
-        ("  factory: samples.digits.model:build\n", "", "exactly one of factory and torchvision"),
+        ("  factory: samples.digits.model:build\n", "", "exactly one of factory, torchvision and timm"),
         ('"0", "1"', '"0", "0"', "a label stands twice"),
         ('["0", "1", "2"]', "[0, 1]", r"digits.yaml:9: labels"),
         ("model: digits", "model: &a {x: *a}", "nested too deeply"),
