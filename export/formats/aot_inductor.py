@@ -12,6 +12,7 @@ compiler's own probing of the machine and for headers.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -20,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,7 +169,8 @@ def _open(artifact: Artifact, threads: int) -> RunNetwork:
     if threads:
         torch.set_num_threads(threads)
     try:
-        model = torch._inductor.aoti_load_package(str(artifact.path))
+        with _unpacked_out_of_sight():
+            model = torch._inductor.aoti_load_package(str(artifact.path))
     except Exception as problem:  # the loader raises what the library raises
         raise ExportFailed(
             f"{artifact.format}: {artifact.path.name} cannot be opened: {root_cause(problem)}",
@@ -186,6 +189,25 @@ def _open(artifact: Artifact, threads: int) -> RunNetwork:
         return logits
 
     return run
+
+
+@contextlib.contextmanager
+def _unpacked_out_of_sight() -> Iterator[None]:
+    """Within the block the loader unpacks into a directory that is removed at its end.
+
+    The library is mapped by then. torch (2.13) would remove it when the model is deleted, and never in a process that
+    is killed: ``/tmp/aotinductor_*``.
+    """
+    before = os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="aot-") as folder:
+        os.environ["TMPDIR"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = before
 
 
 def _sha256(path: Path) -> str:

@@ -1,8 +1,9 @@
 """ONNX in fp16, by onnxconverter-common: uint8 in, float32 logits out, half the size; arithmetic in fp16 on a GPU.
 
 onnxruntime's CPU computes it in fp32 (it has no fp16 convolutions): there it is storage only, at the speed of fp32 for
-ResNet-18, at a third of it for MobileNetV3, whose other operators are cast one by one; and an overflow does not show. So what fp16 cannot hold is looked for here: weights, and activations measured in fp32 on
-the calibration images, are named in ``details["overflow"]`` when they lie beyond 65504, for the gates to refuse.
+ResNet-18, at a third of it for MobileNetV3, whose other operators are cast one by one; and an overflow does not show.
+So what fp16 cannot hold is looked for here: weights, and activations measured in fp32 on the calibration images, are
+named in ``details["overflow"]`` when they lie beyond 65504, for the gates to refuse.
 
 Upstream behaviour that is worked around (onnxconverter-common 1.16):
 

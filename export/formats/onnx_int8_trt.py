@@ -4,7 +4,11 @@ Only inputs and weights of convolutions and matrix products carry Q/DQ; their ou
 fuses bias, ReLU and the next layer's Q itself. A residual addition gets one Q/DQ, on its shortcut: then the other side
 still fuses into its convolution and the addition runs in INT8 (TensorRT developer guide, "Q/DQ Placement
 Recommendations"). Weights stay in fp32 behind their own Q/DQ, which every TensorRT from 8.6 on reads, so the file is as
-large as the fp32 one; the plan is not. On x86 it runs slower than fp32: ``onnx-int8`` is for there.
+large as the fp32 one; the plan is not.
+
+It is judged as it is written, every Q and DQ computed in fp32: onnxruntime's own INT8 kernels for int8 activations
+saturate on processors without VNNI, which a GPU does not do (MobileNetV3-Small: 10 instead of 28 dB), and are slower
+than fp32 on all of them. ``onnx-int8`` is for x86.
 """
 
 from __future__ import annotations
@@ -13,17 +17,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from export.formats.base import ExportOptions, FileFormat, Precision
+from export.formats.base import INPUT_NAME, OUTPUT_NAME, Artifact, ExportOptions, FileFormat, Precision, root_cause
 from export.formats.onnx import save_for_triton
 from export.formats.onnx_graph import constants, makers
 from export.formats.qdq_lint import DEQUANTIZE, QUANTIZE, lint
 from export.formats.quantise import Quantised, Scheme, quantise
 from export.formats.ranges import largest_values
-from slipway.errors import ExportFailed
+from slipway.errors import ExportFailed, NetworkFailed
 
 if TYPE_CHECKING:
     import torch
+
+    from handlers.pipeline import RunNetwork
 
 _WEIGHTED = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
 _LARGEST_INT8 = 127
@@ -43,7 +50,7 @@ class OnnxInt8Trt(FileFormat):
     ) -> dict[str, Any]:
         """Quantizes the run's fp32 network; raises as :func:`export.formats.quantise.quantise`, and ExportFailed with
         what :func:`export.formats.qdq_lint.lint` finds."""
-        made = quantise(module, example, options, _scheme(self.name))
+        made = quantise(module, example, options, Scheme(self.name, _arguments))
         shortcuts = quantise_shortcuts(made, options.keep_float)
         if found := lint(made.model):
             raise ExportFailed(
@@ -52,6 +59,38 @@ class OnnxInt8Trt(FileFormat):
             )
         layers = sum(node.op_type == QUANTIZE for node in made.model.graph.node)
         return {**save_for_triton(made.model, path), **made.details, "quantizers": layers, "shortcuts": shortcuts}
+
+    def session(self, artifact: Artifact, threads: int = 0) -> RunNetwork:
+        """As :meth:`Format.session`, but nothing fused: see the module's text."""
+        return _as_written(artifact, threads)
+
+
+def _as_written(artifact: Artifact, threads: int) -> RunNetwork:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
+    except Exception as problem:  # onnxruntime's exceptions share no public base class
+        raise ExportFailed(
+            f"{artifact.format}: {artifact.path.name} cannot be opened: {root_cause(problem)}",
+            observed=f"a file of {artifact.bytes} bytes" if artifact.path.is_file() else "no file",
+        ) from problem
+
+    def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        try:
+            logits: NDArray[np.float32] = session.run([OUTPUT_NAME], {INPUT_NAME: pixels})[0]
+        except Exception as problem:  # as above
+            raise NetworkFailed(
+                f"the network {artifact.path.name} failed",
+                observed=f"{root_cause(problem)} on {pixels.dtype}{list(pixels.shape)}",
+            ) from problem
+        return logits
+
+    return run
 
 
 def quantise_shortcuts(made: Quantised, keep_float: tuple[str, ...] = ()) -> int:
@@ -77,7 +116,7 @@ def quantise_shortcuts(made: Quantised, keep_float: tuple[str, ...] = ()) -> int
     return count
 
 
-def _scheme(format_name: str) -> Scheme:
+def _arguments(_: Any) -> dict[str, Any]:
     from onnxruntime.quantization import QuantType
 
     options = {
@@ -90,15 +129,12 @@ def _scheme(format_name: str) -> Scheme:
         "QDQKeepRemovableActivations": True,
         "QDQDisableWeightAdjustForInt32Bias": True,  # there is no such bias
     }
-    return Scheme(
-        format_name,
-        {
-            "activation_type": QuantType.QInt8,
-            "weight_type": QuantType.QInt8,
-            "op_types_to_quantize": _WEIGHTED,
-            "extra_options": options,
-        },
-    )
+    return {
+        "activation_type": QuantType.QInt8,
+        "weight_type": QuantType.QInt8,
+        "op_types_to_quantize": _WEIGHTED,
+        "extra_options": options,
+    }
 
 
 def _depths(model: Any, fixed: dict[str, Any]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,11 @@ _MOVES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity"}
 
 @dataclass(frozen=True)
 class Scheme:
-    """How a format quantizes. ``arguments``: of ``quantize_static``, beside those that both formats share."""
+    """How a format quantizes. ``arguments``: for an ``onnx.ModelProto``, those of ``quantize_static`` beside what both
+    formats share."""
 
     format: str
-    arguments: dict[str, Any]
+    arguments: Callable[[Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def quantise(module: torch.nn.Module, example: torch.Tensor, options: ExportOpti
             nodes_to_exclude=[*normalise_nodes(source), *options.keep_float],
             calibrate_method=method(options.int8),
             calibration_cache_path=str(ranges),
-            **scheme.arguments,
+            **scheme.arguments(source),
         )
         model = onnx.load(str(target))
     float_logits(model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,17 @@ def test_what_nothing_vouches_for_is_not_opened(made: Artifact, tmp_path: Path) 
         kind.session(replace(made, path=other))
     with pytest.raises(ExportFailed, match="no file"):
         kind.session(replace(made, path=tmp_path / "gone.pt2"))
+
+
+def test_the_unpacked_library_lies_nowhere_once_it_is_loaded(
+    made: Artifact, reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    run = find_format("aot-inductor").session(made)
+    assert list(tmp_path.iterdir()) == []
+    assert os.environ["TMPDIR"] == str(tmp_path)
+    assert run(reference.pixels[:3]).shape == (3, 6)
 
 
 def test_code_for_another_processor_is_not_run(made: Artifact) -> None:

@@ -250,6 +250,55 @@ def test_for_tensorrt_everything_is_symmetric_int8_and_biases_stay_in_fp32(made:
             assert fixed[node.input[2]].data_type == TensorProto.INT8
 
 
+class Attention(nn.Module):
+    """A small transformer: patches, one block, and a residual with a channel far louder than the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 32, 8, stride=8)
+        self.norms = nn.ModuleList([nn.LayerNorm(32) for _ in range(3)])
+        self.qkv, self.out = nn.Linear(32, 96), nn.Linear(32, 32)
+        self.mlp = nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 32))
+        self.head = nn.Linear(32, 6)
+        self.position = nn.Parameter(torch.randn(16, 32) / 10)
+        with torch.no_grad():
+            self.position[:, 0] = 300.0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.patches(images).flatten(2).transpose(1, 2) + self.position
+        q, k, v = self.qkv(self.norms[0](x)).chunk(3, dim=-1)
+        x = x + self.out((q @ k.transpose(1, 2) / 32**0.5).softmax(-1) @ v)
+        x = x + self.mlp(self.norms[1](x))
+        return self.head(self.norms[2](x).mean(1))
+
+
+@pytest.fixture(scope="module")
+def attention() -> NormalisedNetwork:
+    torch.manual_seed(2)
+    return wrap(Attention(), Normalise(scale=255.0, mean=small_model.MEAN, std=small_model.STD))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_residual_of_a_transformer_stays_in_float(
+    attention: NormalisedNetwork,
+    example: torch.Tensor,
+    options: ExportOptions,
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+) -> None:
+    assert options.calibration is not None
+    folder = tmp_path_factory.mktemp("attention")
+    artifact = find_format(name).export(attention, example, folder, replace(options, shared_dir=folder))
+    model = onnx.load(str(artifact.path))
+    made = makers(model)
+    norms = [node for node in model.graph.node if node.op_type == "LayerNormalization"]
+    assert [made[node.input[0]].op_type for node in norms] == ["Add"] * 3
+    products = [node for node in model.graph.node if node.op_type == "MatMul"]
+    assert {made[side].op_type for node in products for side in node.input} == {"DequantizeLinear"}
+    found = find_format(name).session(artifact)(options.calibration)
+    assert sqnr(eager_network(attention)(options.calibration), found) > 20.0
+
+
 def test_a_specification_can_choose(spec: ModelSpec) -> None:
     assert spec.int8 == Int8Spec(reduce_range=True, method="minmax")
     assert spec.changed(["int8.method=percentile", "int8.percentile=99.9"]).int8.percentile == 99.9

@@ -18,9 +18,9 @@ GATES = {"executes", "parity", "task"}
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A project with 300 labelled patches of real photographs: enough to decide at a margin of one point."""
+    """A project with 150 labelled patches of real photographs: enough to decide at a margin of two points."""
     root = tmp_path_factory.mktemp("zoo")
-    small_model.write_held_out(root / "samples", per_class=50, size=zoo.SIZE)
+    small_model.write_held_out(root / "samples", per_class=25, size=zoo.SIZE)
     return Settings(root=root, repository=root / "repository", state_dir=root / "state")
 
 
@@ -35,7 +35,7 @@ def specification(arch: str, home: Settings, formats: tuple[str, ...]) -> ModelS
         "postprocess": {"top_k": 3},
         "samples": "samples",
         "formats": formats,
-        "gates": {"task": {"minimum": 0.5, "margin": 0.01}},
+        "gates": {"task": {"minimum": 0.5, "margin": 0.02}},
     }
     return ModelSpec.model_validate(values)
 
@@ -49,7 +49,7 @@ def test_a_good_export_passes_in_every_format(arch: str, home: Settings) -> None
             assert judged[name, gate]["passed"], judged[name, gate]
         measured = judged[name, "task"]["measured"]
         assert measured["trained"] == measured["exported"] >= 0.5
-        assert measured["images"] == 300
+        assert measured["images"] == 150
 
 
 def test_the_zoo_really_differs(home: Path) -> None:
