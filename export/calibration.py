@@ -26,7 +26,7 @@ def calibration_pixels(spec: ModelSpec, reference: Reference, root: Path) -> NDA
     if spec.calibration.images is None:
         named = [(image.name, image.encoded) for image in reference.held_out.images]
     else:
-        named = [(path.name, path.read_bytes()) for path in image_files(root / spec.calibration.images)]
+        named = [(path.name, path.read_bytes()) for path in image_files(root / spec.calibration.images, "calibration")]
     chosen = np.linspace(0, len(named) - 1, min(len(named), spec.calibration.count)).round().astype(int)
     pictures = []
     for index in chosen:

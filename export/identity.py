@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from export.images import image_files
 from export.preprocessing.identity import preprocessing_digest
 from export.preprocessing.named import module_file
 from export.sources.kind import file_digest
@@ -22,7 +23,7 @@ from slipway.contract import Contract
 from slipway.errors import SlipwayError
 from slipway.files import sha256_file
 from slipway.repository import Repository
-from slipway.spec import ModelSpec
+from slipway.spec import ModelSpec, SourceSpec
 
 _TOOLS = (
     "torch",
@@ -55,13 +56,17 @@ def tool_versions() -> dict[str, str]:
 
 
 def checkpoint_digest(spec: ModelSpec, root: Path, cache_dir: Path | None = None) -> str | None:
+    """As :func:`source_digest`, of the specification's source."""
+    return source_digest(spec.source, root, cache_dir)
+
+
+def source_digest(source: SourceSpec, root: Path, cache_dir: Path | None = None) -> str | None:
     """sha256 (hex) of the source's file when it is known without torch; None for published weights and bare factories.
 
     A file on this machine or in a package is read; a declared sha256 of one elsewhere is believed, because loading
     verifies it. What lies elsewhere and declares none is fetched into ``cache_dir`` if that is given (a kept copy is
     only asked about). Raises what ``export.sources.location.locate`` raises.
     """
-    source = spec.source
     elsewhere = urlsplit(source.location or "").scheme in ("http", "https", "models")
     if elsewhere or source.weights is not None:
         if source.sha256 is not None:
@@ -86,6 +91,8 @@ def export_identity(spec: ModelSpec, contract: Contract, root: Path, held_out: s
         "held_out": held_out,
         "code": _code_digest(spec, root),
         "preprocessing": preprocessing_digest(spec, root),
+        "calibration": _calibration_digest(spec, root),
+        "distilled": [source_digest(source, root) for source in _sources_of_steps(spec)],
         "tools": tool_versions(),
     }
     return {"digest": hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(), **parts}
@@ -128,8 +135,31 @@ def _digest_of(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
+def _calibration_digest(spec: ModelSpec, root: Path) -> str | None:
+    """sha256 over the names and bytes of the calibration images; None where they are the held-out ones."""
+    if spec.calibration.images is None:
+        return None
+    digest = hashlib.sha256()
+    for path in image_files(root / spec.calibration.images, "calibration"):
+        content = path.read_bytes()
+        digest.update(f"{path.name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _sources_of_steps(spec: ModelSpec) -> list[SourceSpec]:
+    steps = [step.distil for step in spec.optimise if step.distil is not None]
+    return [source for step in steps for source in (step.student, step.teacher) if source is not None]
+
+
 def _user_files(spec: ModelSpec, root: Path) -> list[Path]:
     """The files of the user's own callables, the factory and those of optimising steps, and their neighbours."""
     named = [spec.source.factory, *(name for step in spec.optimise for name in step.functions)]
     found = [module_file(name, root) for name in named if name is not None]
-    return [file for path in found if path is not None for file in path.parent.glob("*.py")]
+    return [file for path in found if path is not None for file in _beside(path, root)]
+
+
+def _beside(path: Path, root: Path) -> Iterable[Path]:
+    """Python files of the callable's package and of those inside it; of a module in the project's root itself only its
+    neighbours, because everything lies below."""
+    inside = path.parent.resolve() != root.resolve()
+    return path.parent.rglob("*.py") if inside else path.parent.glob("*.py")

@@ -56,19 +56,20 @@ def load_held_out(directory: Path, labels: Sequence[str], *, accept_unlabelled: 
     return HeldOut(images, _digest(images))
 
 
-def image_files(directory: Path) -> list[Path]:
-    """Image files of a directory by name; raises SamplesInvalid when there are none."""
+def image_files(directory: Path, what: str = "held-out") -> list[Path]:
+    """Image files of a directory by name; raises SamplesInvalid when there are none. ``what``: for errors."""
     if not directory.is_dir():
+        unseen = " that the model was not trained on" if what == "held-out" else ""
         raise SamplesInvalid(
-            "the directory of held-out images is missing",
+            f"the directory of {what} images is missing",
             observed=directory,
-            expected="a directory of real images that the model was not trained on",
-            fix="make it (`slipway samples` for the sample models), or correct samples in the specification",
+            expected=f"a directory of real images{unseen}",
+            fix="make it (`slipway samples` for the sample models), or correct the specification",
         )
     files = sorted(item for item in directory.iterdir() if item.suffix.lower() in SUFFIXES and item.is_file())
     if not files:
         raise SamplesInvalid(
-            "the directory of held-out images is empty", observed=directory, expected=f"files {', '.join(SUFFIXES)}"
+            f"the directory of {what} images is empty", observed=directory, expected=f"files {', '.join(SUFFIXES)}"
         )
     return files
 

@@ -61,6 +61,19 @@ class Collection:
             self.notes.setdefault(section, {})[made.artifact.format] = note
 
 
+def failed_here(made: Collection) -> set[str]:
+    """Formats that another gate refused already."""
+    return {result.format for result in made.results if not result.passed}
+
+
+def _not_measured(name: str) -> GateResult:
+    reason = (
+        f"gates.speed holds {name} to its limits, and {name} was not measured here: it is not among the formats of "
+        "this run, or was imported, with the times of its GPU in the evidence"
+    )
+    return GateResult("speed", name, False, reason=reason, found="not measured", allowed="gates.speed")
+
+
 class Maker:
     """What the formats of one run share. ``folder``: each format gets a directory of its own there."""
 
@@ -112,9 +125,13 @@ class Maker:
         """Gate 4 over the formats that passed the others; imported plans were timed on their GPU, not here."""
         from export.gates.speed import judge_speed
 
-        failed = {result.format for result in made.results if not result.passed} | set(made.notes.get("imported", ()))
+        failed = failed_here(made) | set(made.notes.get("imported", ()))
         good = [candidate for candidate in made.candidates if candidate.format not in failed]
-        return judge_speed(self._reference, good, repository)
+        results = judge_speed(self._reference, good, repository)
+        rules = self._spec.gates.speed
+        asked = () if rules is None else rules.formats or (self._spec.serve,)
+        missed = [name for name in asked if name not in {result.format for result in results} | failed_here(made)]
+        return [*results, *(_not_measured(name) for name in missed)]
 
     @cached_property
     def options(self) -> ExportOptions:

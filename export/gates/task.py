@@ -94,6 +94,8 @@ def _with_labels(reference: Reference, trained: Answers, exported: Answers, meas
         return f"the trained model itself reaches {found.trained:.4f}, below {rules.minimum:.4f}{hint}"
     if rules.minimum is not None and found.exported < rules.minimum:
         return f"the export reaches {found.exported:.4f}, below {rules.minimum:.4f}{_label_hint(exported, truth)}"
+    if (cause := _label_hint(trained, truth)) or (cause := _no_better_than_guessing(trained, truth)):
+        return f"the trained model itself is right on {found.trained:.4f}{cause}"
     if found.verdict == "worse":
         return (
             f"the export loses {found.drop:.4f} (allowed {rules.margin:g}): of {found.images} images "
@@ -102,6 +104,15 @@ def _with_labels(reference: Reference, trained: Answers, exported: Answers, meas
     if found.verdict == "undecided" and not rules.accept_undecided:
         return _too_few(found)
     return None
+
+
+def _no_better_than_guessing(trained: Answers, truth: Answers) -> str:
+    """Agreement with a model that does not do the task would show nothing."""
+    classes, counts = np.unique(truth, return_counts=True)
+    most = float(np.max(counts)) / len(truth)
+    if len(classes) == 1 or float(np.mean(trained == truth)) > most:
+        return ""
+    return f", no more than always answering the most frequent label ({most:.4f}): wrong labels, images or weights?"
 
 
 def _too_few(found: Comparison) -> str:

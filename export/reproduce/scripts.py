@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.sources.secrets import shown
 from slipway.files import sha256_file
 
 if TYPE_CHECKING:
@@ -81,11 +82,14 @@ def _files(artifact: Artifact) -> dict[str, Any]:
 
 
 def _relative(value: Any, root: Path) -> Any:
-    """The same values with every absolute path that exists made relative to the project."""
+    """The same values with every absolute path that exists made relative to the project, and without the passwords and
+    signatures of addresses: a version travels. Such a source must be named again to judge by it."""
     if isinstance(value, Mapping):
         return {key: _relative(item, root) for key, item in value.items()}
     if isinstance(value, list):
         return [_relative(item, root) for item in value]
+    if isinstance(value, str) and "://" in value:
+        return shown(value)
     if isinstance(value, str) and Path(value).is_absolute() and Path(value).exists():
         return os.path.relpath(value, root)
     return value

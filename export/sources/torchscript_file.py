@@ -20,8 +20,10 @@ from torch import nn
 from export.sources.location import Located
 from slipway.errors import SourceInvalid
 
-#: How TorchScript's printer writes these operators, e.g. ``torch.save(x, "f")``, ``ops.aten.save(...)``.
-_REACHING = re.compile(rb"\b(?:torch|ops\.\w+|aten|prim)\.(save|from_file|rpc_\w+|_load_from_file)\s*\(")
+#: The operators' names wherever they stand in the code, in comments too: between the dot, the name and the bracket
+#: TorchScript takes spaces, comments and line ends, so anything finer than the whole word can be written around. A
+#: network with a method or variable of such a name is refused with the others.
+_REACHING = re.compile(rb"\b(save|from_file|_load_from_file|rpc_\w+)\b")
 
 
 def load_torchscript(located: Located) -> tuple[nn.Module, str]:
@@ -62,7 +64,7 @@ def _refuse_reaching(located: Located) -> None:
             f"{located.shown} holds code that reaches files or other machines; it is not loaded",
             observed=f"operators {', '.join(found)}",
             expected="a network: tensors in, tensors out",
-            fix="remove those calls from the module and save it again",
+            fix="remove those calls, or names, from the module and save it again",
         )
 
 

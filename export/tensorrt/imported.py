@@ -165,6 +165,9 @@ def _read_report(bundle: layout.Bundle) -> dict[str, Any]:
 def _plan_runs(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The runs on GPUs by TensorRT; others are kept in the report and publish nothing."""
     runs: dict[str, dict[str, Any]] = dict(report["runs"])
+    for key, run in runs.items():
+        if not isinstance(run, dict) or not {"engine", "files", "results"} <= set(run):
+            raise PublishRefused(f"the run {key} of the report is not whole", observed=sorted(run), fix=_AGAIN)
     found = {key: run for key, run in runs.items() if run["engine"] == "tensorrt" and key != "cpu"}
     if not found:
         raise PublishRefused(
@@ -177,6 +180,13 @@ def _plan_runs(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _assert_files(bundle: layout.Bundle, runs: Mapping[str, Mapping[str, Any]]) -> None:
     wrong = [line for run in runs.values() for line in layout.differing(bundle.folder, run["files"])]
+    wrong += [
+        f"{row[key]} is not among them"
+        for run in runs.values()
+        for row in run["results"].values()
+        for key in ("file", "recorded")
+        if key in row and row[key] not in run["files"]
+    ]
     if wrong:
         raise PublishRefused("files of the run are not what it wrote", observed="; ".join(wrong), fix="run it again")
 

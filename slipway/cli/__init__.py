@@ -7,6 +7,7 @@ Exit codes are in docs/errors.md: 0 done, 1 failed (a gate, a benchmark, a serve
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 
@@ -19,6 +20,8 @@ def main() -> None:
     from slipway.cli.app import app
 
     as_json = "--json" in sys.argv
+    # as an interrupt: what a command started (a compiler, a builder) ends with it, and its workspace is removed
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except SlipwayError as error:
@@ -38,6 +41,10 @@ def main() -> None:
         )
         _report(unexpected, as_json)
         sys.exit(EXIT_FAILED)
+
+
+def _terminated(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def _report(error: SlipwayError, as_json: bool) -> None:

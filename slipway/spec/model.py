@@ -52,6 +52,8 @@ class ModelSpec(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSpec:
+        if len(set(self.formats)) != len(self.formats):
+            raise ValueError(f"formats: one stands twice in {list(self.formats)}")
         if self.serve not in self.formats:
             raise ValueError(f"serve: {self.serve} is not among formats {list(self.formats)}")
         if self.serve not in NETWORK_FILES:
@@ -99,7 +101,8 @@ class ModelSpec(Section):
         except ValidationError as problem:
             item = problem.errors()[0]
             key = ".".join(str(part) for part in item["loc"])
-            raise SpecInvalid(f"{key}: {item['msg']}", observed=", ".join(changes)) from problem
+            text = item["msg"].removeprefix("Value error, ")
+            raise SpecInvalid(f"{key}: {text}" if key else text, observed=", ".join(changes) or None) from problem
 
     def only(self, names: Sequence[str]) -> ModelSpec:
         """A copy that exports just these formats; raises SpecInvalid for an unknown one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from export.evidence import rows
+from export.identity import export_identity
 from export.run import ExportResult, export_model
 from export.steps import StepEvent
 from handlers.networks import open_network
@@ -224,3 +226,27 @@ def test_a_killed_export_leaves_nothing_after_the_next_one(spec: ModelSpec, sett
     export_model(spec.model_copy(update={"formats": ("onnx",)}), settings, dry_run=True)
     assert not list(settings.state_dir.glob("export-*"))
     assert [item.name for item in settings.state_dir.iterdir()] == ["logs"]
+
+
+def test_other_calibration_images_make_another_export(project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "calibration"
+    folder.mkdir()
+    shutil.copytree(project / "samples", tmp_path / "samples")
+    for path in sorted((project / "samples").glob("*.png"))[:8]:
+        shutil.copy(path, folder)
+    spec = ModelSpec.model_validate({**SPEC, "calibration": {"images": "calibration"}})
+    contract = spec.contract(tmp_path)
+    before = export_identity(spec, contract, tmp_path, "images", "weights")["digest"]
+    assert export_identity(spec, contract, tmp_path, "images", "weights")["digest"] == before
+    first, second = sorted(folder.iterdir())[:2]
+    shutil.copy(second, first)
+    assert export_identity(spec, contract, tmp_path, "images", "weights")["digest"] != before
+
+
+def test_a_model_that_does_not_do_the_task_proves_nothing(settings: Settings) -> None:
+    """Labels shifted by one, and no minimum declared: trained model and export are equally wrong."""
+    labels = [*small_model.LABELS[1:], small_model.LABELS[0]]
+    gates = {"task": {"margin": 0.05}}
+    shifted = ModelSpec.model_validate({**SPEC, "labels": labels, "formats": ["onnx"], "gates": gates})
+    with pytest.raises(GateFailed, match=r"the trained model itself is right on .*labels are shifted by -1"):
+        export_model(shifted, settings)

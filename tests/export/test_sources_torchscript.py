@@ -141,3 +141,18 @@ def test_one_kind_under_the_key_of_another(trained, tmp_path):
     source = SourceSpec(factory="tests.export.small_model:build", checkpoint=str(path))
     with pytest.raises(SourceInvalid, match=r"net\.pt is a TorchScript archive: a whole network.*source.torchscript"):
         load(source, tmp_path, CLASSES, tmp_path, input_size=SIZE)
+
+
+def test_code_that_is_written_around_the_guard_is_refused(trained, tmp_path):
+    """TorchScript takes spaces, comments and line ends wherever Python does."""
+    whole = zipfile.ZipFile(saved(trained, "traced", tmp_path / "net.pt"))
+    for number, call in enumerate(("torch . save (x)", "(torch. # a comment\n save(x))", "ops.aten.from_file (x)")):
+        path = tmp_path / f"crafted-{number}.pt"
+        with zipfile.ZipFile(path, "w") as crafted:
+            for name in whole.namelist():
+                content = whole.read(name)
+                if name.endswith(".py"):
+                    content += f"\n# {call}\n".encode() if number == 2 else f"\n{call}\n".encode()
+                crafted.writestr(name, content)
+        with pytest.raises(SourceInvalid, match="reaches files"):
+            get(path)

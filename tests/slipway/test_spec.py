@@ -49,6 +49,7 @@ def test_defaults_and_contract(tmp_path: Path) -> None:
         ("  height: 32", "  height: [", r"digits.yaml:\d+: not valid YAML"),
         ("  factory: samples.digits.model:build\n", "", "exactly one of factory, torchvision and timm"),
         ('"0", "1"', '"0", "0"', "a label stands twice"),
+        ("samples:", "formats: [onnx, onnx]\nsamples:", "formats: one stands twice"),
         ('["0", "1", "2"]', "[0, 1]", r"digits.yaml:9: labels"),
         ("model: digits", "model: &a {x: *a}", "nested too deeply"),
         ("samples:", "serve: torch-export\nsamples:", "cannot be served"),
