@@ -91,6 +91,8 @@ def check_bundle(folder: Path, identity: Mapping[str, Any]) -> None:
 def _verified(
     folder: Path, identity: Mapping[str, Any]
 ) -> tuple[layout.Bundle, dict[str, Any], dict[str, dict[str, Any]]]:
+    if not folder.is_dir():
+        raise PublishRefused("there is no such bundle", observed=folder, fix=_AGAIN)
     try:
         bundle = layout.read_bundle(folder)
     except BundleDamaged as problem:
