@@ -35,7 +35,7 @@ def specification(arch: str, home: Settings, formats: tuple[str, ...]) -> ModelS
         "postprocess": {"top_k": 3},
         "samples": "samples",
         "formats": formats,
-        "gates": {"task": {"minimum": 0.5, "margin": 0.02}},
+        "gates": {"task": {"minimum": 0.4, "margin": 0.02}},
     }
     return ModelSpec.model_validate(values)
 
@@ -48,7 +48,7 @@ def test_a_good_export_passes_in_every_format(arch: str, home: Settings) -> None
         for gate in GATES:
             assert judged[name, gate]["passed"], judged[name, gate]
         measured = judged[name, "task"]["measured"]
-        assert measured["trained"] == measured["exported"] >= 0.5
+        assert measured["trained"] == measured["exported"] >= 0.4
         assert measured["images"] == 150
 
 
