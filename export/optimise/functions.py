@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from export.user_code import importable
 from slipway.errors import OptimiseFailed
 
 
@@ -20,7 +20,7 @@ def call(function: str, root: Path, seed: int, *values: object, **arguments: Any
 
     The package may be installed or lie below ``root``. Raises OptimiseFailed when there is no such function, and with
     whatever it raises."""
-    with _importable(root), seeded(seed), torch.enable_grad():
+    with importable(root), seeded(seed), torch.enable_grad():
         found = _find(function)
         torch.manual_seed(seed)  # importing may have drawn from it
         try:
@@ -75,13 +75,3 @@ def _find(function: str) -> Any:
     if not callable(found):
         raise OptimiseFailed(f"optimise: {module_name} has no function {name!r}", expected=function)
     return found
-
-
-@contextmanager
-def _importable(root: Path) -> Iterator[None]:
-    """Puts ``root`` last on the import path: it can add packages, never replace one."""
-    sys.path.append(str(root))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(root))

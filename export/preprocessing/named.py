@@ -7,9 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from export.user_code import importable
 from slipway.errors import SpecInvalid
 
 #: A picture in mode RGB to float32[3, H, W], normalised as in the training.
@@ -32,7 +31,7 @@ def load_transform(name: str, arguments: dict[str, Any], root: Path) -> Transfor
     function and when making the transform fails.
     """
     key = "gates.preprocessing.transform"
-    with _importable(root):
+    with importable(root):
         found = _find(name, key, root)
         if arguments or _makes_one(found):
             try:
@@ -59,7 +58,7 @@ def load_labels(name: str, root: Path) -> tuple[str, ...]:
             return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
         except (OSError, UnicodeDecodeError) as problem:
             raise SpecInvalid(f"{key}: {path} cannot be read", observed=problem) from problem
-    with _importable(root):
+    with importable(root):
         found = _find(name, key, root)
         if callable(found):
             try:
@@ -135,13 +134,3 @@ def _array(output: Any) -> npt.NDArray[np.float32]:
         output = output.detach().cpu().numpy()
     pixels = np.asarray(output, np.float32)
     return pixels[0] if pixels.ndim == 4 and len(pixels) == 1 else pixels
-
-
-@contextmanager
-def _importable(root: Path) -> Iterator[None]:
-    """``root`` last on the import path while user code is imported: it can add packages, never replace one."""
-    sys.path.append(str(root))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(root))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from export.sources.described import call
+from export.user_code import importable
 from slipway.errors import SourceInvalid
 
 
@@ -23,7 +22,7 @@ def build_from_factory(factory: str, arguments: dict[str, Any], root: Path) -> t
     function does not exist or raises, and when it returns something else than a ``torch.nn.Module``.
     """
     description = call(f"factory {factory}", arguments)
-    with _importable(root):
+    with importable(root):
         function = _find(factory)
         try:
             module = function(**arguments)
@@ -61,13 +60,3 @@ def _find(factory: str) -> Callable[..., object]:
             expected=f"one of its functions{', for example ' + ', '.join(near) if near else ''}",
         )
     return function  # type: ignore[no-any-return]  # callable() narrows to object's own __call__
-
-
-@contextmanager
-def _importable(root: Path) -> Iterator[None]:
-    """Puts ``root`` last on the import path while user code is imported: it can add packages, never replace one."""
-    sys.path.append(str(root))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(root))

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from export.sources.described import call, examples
+from export.sources.described import built, call, examples
 from export.sources.torchvision_shim import import_torchvision
 from slipway.errors import EnvironmentUnfit, SourceInvalid
 
@@ -38,17 +38,7 @@ def build_from_timm(name: str, arguments: dict[str, Any], num_classes: int) -> t
     timm = _timm_with(name)
     settings = {"num_classes": num_classes, **arguments}
     description = call(f"timm {name}", settings)
-    try:
-        module = timm.create_model(name, pretrained=False, **settings)
-    except Exception as problem:  # models raise TypeError, ValueError or AssertionError for their arguments
-        raise SourceInvalid(
-            f"{description} cannot be built",
-            observed=f"{type(problem).__name__}: {problem}",
-            fix="correct source.arguments",
-        ) from problem
-    if not isinstance(module, nn.Module):
-        raise SourceInvalid(f"{description} is no module", observed=type(module).__name__)
-    return module, description
+    return built(description, lambda: timm.create_model(name, pretrained=False, **settings)), description
 
 
 def timm_weights(name: str, tag: str) -> tuple[str, str]:

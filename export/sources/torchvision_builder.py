@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from export.sources.described import call, examples
+from export.sources.described import built, call, examples
 from export.sources.torchvision_shim import import_torchvision
 from slipway.errors import SourceInvalid
 
@@ -30,17 +30,7 @@ def build_from_torchvision(name: str, arguments: dict[str, Any], num_classes: in
     models = _models(name)
     settings = {"num_classes": num_classes, **arguments}
     description = call(f"torchvision {name}", settings)
-    try:
-        module = models.get_model(name, weights=None, **settings)
-    except Exception as problem:  # builders raise TypeError, ValueError or AssertionError for their arguments
-        raise SourceInvalid(
-            f"{description} cannot be built",
-            observed=f"{type(problem).__name__}: {problem}",
-            fix="correct source.arguments",
-        ) from problem
-    if not isinstance(module, nn.Module):
-        raise SourceInvalid(f"{description} is no module", observed=type(module).__name__)
-    return module, description
+    return built(description, lambda: models.get_model(name, weights=None, **settings)), description
 
 
 def torchvision_weights(name: str, weights: str) -> tuple[str, str]:

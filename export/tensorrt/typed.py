@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.formats.base import INPUT_NAME, ExportOptions, Precision
-from export.tensorrt.runner.measure import answers, compare
+from export.gates.base import in_batches
+from export.tensorrt.runner.measure import compare
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +60,7 @@ def check_here(model: Any, precision: Precision, reference: Reference) -> dict[s
 
     shown = emulated_in_float(model) if precision == "bf16" else model
     unlabelled = np.full(len(reference.pixels), -1)
-    return compare(answers(_Session(shown), reference.pixels, 1), reference.logits, unlabelled)
+    return compare(in_batches(_Session(shown).run, reference.pixels, 1), reference.logits, unlabelled)
 
 
 class _Session:
@@ -78,10 +79,6 @@ class _Session:
         """float32[N, classes] of ``uint8[N, H, W, 3]``."""
         answer: np.ndarray = self._session.run(None, {INPUT_NAME: pixels})[0]
         return answer
-
-    def time_ms(self, pixels: np.ndarray, count: int) -> list[float]:
-        """Not asked of a graph that is only looked at."""
-        raise NotImplementedError
 
 
 def _made(name: str, module: torch.nn.Module, example: torch.Tensor, options: ExportOptions) -> Any:
