@@ -1,1 +1,1 @@
-"""The edge: a real Envoy in front of Triton, configured by files that this package writes."""
+"""The edge: a real Envoy in front of the engine, configured by files that this package writes."""

@@ -39,7 +39,7 @@ def _stats(config: EdgeConfig, names: str) -> dict[str, int | str]:
 
 
 def ready(config: EdgeConfig) -> bool:
-    """Whether Envoy runs, has its routing table and listens. Never raises; not a statement about Triton."""
+    """Whether Envoy runs, has its routing table and listens. Never raises; not a statement about the engine."""
     try:
         status, _ = _ask(config, "GET", "/ready")
         return status == 200 and bool(route_table_version(config))

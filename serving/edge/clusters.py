@@ -1,12 +1,12 @@
-"""Where the edge sends requests: Triton's HTTP and gRPC ports on loopback."""
+"""Where the edge sends requests: the engine's HTTP and gRPC ports on loopback."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from serving.edge import scripts
 from serving.edge.listeners import BUFFER_SLACK, DISCARD_LISTENER, http2_options, lua_filter
 from serving.edge.process import EdgeConfig
+from serving.edge.protocols import PROTOCOLS
 from serving.edge.routes import DISCARD_CLUSTER, GRPC_CLUSTER, HTTP_CLUSTER
 
 Json = dict[str, Any]
@@ -23,12 +23,12 @@ def _circuit_breakers() -> Json:
     return {"thresholds": [{"priority": "DEFAULT", **dict.fromkeys(limits, MAX_REQUESTS)}]}
 
 
-def _upstream_filters() -> list[Json]:
+def _upstream_filters(config: EdgeConfig) -> list[Json]:
     codec = {
         "name": "envoy.filters.http.upstream_codec",
         "typed_config": {"@type": f"{_TYPE}.filters.http.upstream_codec.v3.UpstreamCodec"},
     }
-    return [lua_filter(scripts.UPSTREAM), codec]
+    return [lua_filter(PROTOCOLS[config.engine].upstream), codec]
 
 
 def _cluster(config: EdgeConfig, name: str, port: int, protocol: Json) -> Json:
@@ -37,7 +37,7 @@ def _cluster(config: EdgeConfig, name: str, port: int, protocol: Json) -> Json:
         # Triton 2.51 waits for idle HTTP connections when it shuts down: do not keep them long.
         "common_http_protocol_options": {"idle_timeout": "5s"},
         "explicit_http_config": protocol,
-        "http_filters": _upstream_filters(),
+        "http_filters": _upstream_filters(config),
     }
     endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}
     return {
@@ -70,10 +70,10 @@ def _discard_cluster() -> Json:
 
 
 def clusters(config: EdgeConfig) -> list[Json]:
-    """Triton's HTTP/1.1 cluster, its gRPC (HTTP/2) cluster, and the listener that takes refused bodies."""
+    """The engine's HTTP/1.1 cluster, its gRPC (HTTP/2) cluster, and the listener that takes refused bodies."""
     h2 = {"http2_protocol_options": http2_options(config)}
     return [
-        _cluster(config, HTTP_CLUSTER, config.triton_http_port, {"http_protocol_options": {}}),
-        _cluster(config, GRPC_CLUSTER, config.triton_grpc_port, h2),
+        _cluster(config, HTTP_CLUSTER, config.engine_http_port, {"http_protocol_options": {}}),
+        _cluster(config, GRPC_CLUSTER, config.engine_grpc_port, h2),
         _discard_cluster(),
     ]

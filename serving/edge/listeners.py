@@ -1,4 +1,4 @@
-"""The edge's two listeners: V2 HTTP and gRPC on the first, gRPC (and HTTP) on the second; limits, log and filters."""
+"""The edge's two listeners: HTTP and gRPC on the first, gRPC (and HTTP) on the second; limits, log and filters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from serving.edge import scripts
 from serving.edge.local_replies import local_reply_config
 from serving.edge.process import EdgeConfig
+from serving.edge.protocols import PROTOCOLS
 from serving.edge.routes import ROUTE_TABLE
 
 Json = dict[str, Any]
@@ -127,7 +128,7 @@ def _trust() -> Json:
     return {
         "normalize_path": True,
         "merge_slashes": True,
-        # The Lua allow-list then judges the path that Triton would see.
+        # The Lua allow-list then judges the path that the engine would see.
         "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
         "early_header_mutation_extensions": [_REMOVE_STEERING],
         "use_remote_address": True,
@@ -146,7 +147,7 @@ def connection_manager(config: EdgeConfig) -> Json:
         "stat_prefix": "edge",
         "codec_type": "AUTO",
         "rds": _routes_from_file(config),
-        "http_filters": [lua_filter(scripts.DOWNSTREAM), _router()],
+        "http_filters": [lua_filter(PROTOCOLS[config.engine].downstream), _router()],
         "access_log": [_access_log(config)],
         "local_reply_config": local_reply_config(),
         **_limits(config),

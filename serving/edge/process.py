@@ -24,11 +24,13 @@ class EdgeConfig:
     http_port: int
     grpc_port: int
     admin_port: int
-    triton_http_port: int
-    triton_grpc_port: int
+    engine_http_port: int
+    engine_grpc_port: int
     max_request_bytes: int
     log_dir: Path
     work_dir: Path
+    #: whose protocol is spoken: a key of ``serving.edge.protocols.PROTOCOLS``
+    engine: str = "triton"
     #: until the answer, retries included
     request_timeout: float = 60.0
     #: for the whole request to arrive, and for its headers alone

@@ -12,17 +12,18 @@ from typing import Any
 
 from serving.edge import admin
 from serving.edge.process import EdgeConfig
+from serving.edge.protocols import PROTOCOLS
 from slipway.errors import ServerNotRunning
 
 Json = dict[str, Any]
 
 ROUTE_TABLE = "slipway"
-HTTP_CLUSTER = "triton_http"
-GRPC_CLUSTER = "triton_grpc"
+HTTP_CLUSTER = "engine_http"
+GRPC_CLUSTER = "engine_grpc"
 DISCARD_CLUSTER = "discard"
 
 _ROUTE_TYPE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-#: Bridges a restart of Triton: back-offs of 0.05 s growing to 0.5 s (Envoy draws each between 0 and that), about 12 s
+#: Bridges a restart of the engine: back-offs of 0.05 s growing to 0.5 s (Envoy draws each between 0 and that), about 12 s
 #: on average; the route's timeout ends it in any case.
 _RETRIES = 50
 
@@ -40,9 +41,9 @@ class EdgeRoutes:
 
 
 def _retry_policy() -> Json:
-    """Repeat only what never reached a model: see ``lua/retries.lua`` for the answers that are marked.
+    """Repeat only what never reached a model: see ``lua/*_retries.lua`` for the answers that are marked.
 
-    No ``reset``: a request that was in flight when Triton died may be what killed it.
+    No ``reset``: a request that was in flight when the engine died may be what killed it.
     """
     return {
         "retry_on": "connect-failure,refused-stream,retriable-headers",
@@ -72,14 +73,13 @@ def _metadata(config: EdgeConfig, routes: EdgeRoutes) -> Json:
 
 def route_configuration(config: EdgeConfig, routes: EdgeRoutes) -> Json:
     """The RouteConfiguration: refused bodies, health calls (no retries, 2 s), gRPC, the rest."""
-    health = 2.0
+    protocol, health = PROTOCOLS[config.engine], 2.0
     refused = {"name": "x-slipway-answer", "present_match": True}
     rules: list[tuple[Json, Json]] = [
         ({"prefix": "/", "headers": [refused]}, _action(DISCARD_CLUSTER, config.request_timeout, False)),
-        ({"prefix": "/inference.GRPCInferenceService/Server", "grpc": {}}, _action(GRPC_CLUSTER, health, False)),
-        ({"prefix": "/grpc.health.v1.Health/", "grpc": {}}, _action(GRPC_CLUSTER, health, False)),
+        *(({"prefix": path, "grpc": {}}, _action(GRPC_CLUSTER, health, False)) for path in protocol.short_grpc),
         ({"prefix": "/", "grpc": {}}, _action(GRPC_CLUSTER, config.request_timeout, True)),
-        ({"prefix": "/v2/health/"}, _action(HTTP_CLUSTER, health, False)),
+        *(({"prefix": path}, _action(HTTP_CLUSTER, health, False)) for path in protocol.short_http),
         ({"prefix": "/"}, _action(HTTP_CLUSTER, config.request_timeout, True)),
     ]
     metadata = _metadata(config, routes)

@@ -6,21 +6,10 @@ from pathlib import Path
 
 LUA_DIR = Path(__file__).parent / "lua"
 
-#: Each file declares one local table (or the Envoy entry points) and may use those before it.
-DOWNSTREAM = (
-    "errors",
-    "json",
-    "tensors",
-    "infer_json",
-    "protobuf",
-    "infer_proto",
-    "endpoints",
-    "versions",
-    "faults",
-    "request",
-    "response",
-)
-UPSTREAM = ("faults", "retries")
+#: Each file declares one local table, adds to one, or holds the Envoy entry points; it may use those before it.
+COMMON = ("errors", "json", "protobuf", "frames", "bodies", "versions", "faults")
+COMMON_ANSWERS = ("answers",)
+ENTRIES = ("request", "response")
 DISCARD = ("discard",)
 
 

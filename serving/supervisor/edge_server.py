@@ -36,8 +36,8 @@ def configure(settings: Settings, triton: TritonConfig, log: ComponentLog) -> Ed
         http_port=http,
         grpc_port=grpc,
         admin_port=ports.free_ports("127.0.0.1", 1)[0],
-        triton_http_port=triton.http_port,
-        triton_grpc_port=triton.grpc_port,
+        engine_http_port=triton.http_port,
+        engine_grpc_port=triton.grpc_port,
         max_request_bytes=settings.max_request_bytes,
         log_dir=settings.state_dir / "logs",
         work_dir=settings.state_dir / "edge",
@@ -98,7 +98,7 @@ class EdgeServer:
 
     def point_at(self, triton: TritonConfig) -> None:
         """Takes other Triton ports; the next start uses them."""
-        self.config = replace(self.config, triton_http_port=triton.http_port, triton_grpc_port=triton.grpc_port)
+        self.config = replace(self.config, engine_http_port=triton.http_port, engine_grpc_port=triton.grpc_port)
 
     def drain(self, timeout: float) -> bool:
         """No new requests, and waits for the accepted ones; False when some are left after ``timeout`` seconds."""

@@ -28,6 +28,7 @@ do
 
   -- The gRPC status of a code, as text
   function errors.grpc_status(code)
+    if string.sub(code, 1, 6) == "IMAGE_" then return STATUS.REQUEST_INVALID[2] end
     return (STATUS[code] or STATUS.INTERNAL)[2]
   end
 

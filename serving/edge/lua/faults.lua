@@ -1,4 +1,5 @@
--- Reads Triton's own errors: which code they get, what of their text a client may see.
+-- Reads a server's own errors: which code they get, what of their text a client may see. The engine's file after this
+-- one adds what it alone says: text_of, of_absent_version, special, own.
 local faults = {}
 do
   local CODE = "^[A-Z][A-Z0-9]*_[A-Z0-9_]+: " -- texts of our own handlers, see slipway/errors.py
@@ -10,21 +11,14 @@ do
   local HTTP_OF_GRPC = { -- gRPC status -> the HTTP status whose code fits
     [1] = 499, [3] = 400, [4] = 408, [5] = 404, [8] = 413, [9] = 400, [11] = 400, [12] = 501, [14] = 503,
   }
-  -- Messages of Triton 2.51 for a model whose process died, or that is between unload and load
-  local DEAD_STUB = "Stub process '?(.-)'? is not healthy"
-  local ABSENT = { "is not found", "not at ready state", "no available versions", "not ready", "is not available" }
 
-  -- What its parsers say, with status 500 or INTERNAL, of requests that the edge's own checks let pass
-  local UNREADABLE = {
-    ["unable to parse request"] = "REQUEST_MALFORMED",
-    ["failed to parse the request JSON buffer"] = "REQUEST_MALFORMED",
-    ["Unable to parse '"] = "REQUEST_INVALID",
-  }
+  -- body: an answer of our own handler. -> its code, detail where it is one that passes unchanged; else nil
+  function faults.own(body)
+    return nil
+  end
 
-  -- The text of the V2 error object {"error": "..."}; a body of another form is its own text
-  function faults.text_of(body)
-    local written = string.match(body, '^%s*{%s*"error"%s*:%s*"(.*)"%s*}%s*$')
-    if not written then return body end
+  -- The content of a JSON string as plain text for people
+  function faults.unescape_json(written)
     local plain = { b = "", f = "", n = "\n", r = "", t = " " }
     written = string.gsub(written, "\\u%x%x%x%x", "?")
     return (string.gsub(written, "\\(.)", function(char) return plain[char] or char end))
@@ -50,20 +44,8 @@ do
     return string.sub(text, 1, 2000)
   end
 
-  -- -> the name of the model instance whose process died, else nil
-  function faults.of_dead_stub(text)
-    return string.match(text, DEAD_STUB)
-  end
-
-  function faults.of_absent_version(text)
-    for _, phrase in ipairs(ABSENT) do
-      if string.find(text, phrase, 1, true) then return true end
-    end
-    return false
-  end
-
-  -- Triton says "not at ready state" or "not found" of a version that is published and not loaded, and of one that does
-  -- not exist; the edge knows neither's files, so the text covers both.
+  -- The servers say "not at ready state" or "not found" of a version that is published and not loaded, and of one that
+  -- does not exist; the edge knows neither's files, so the text covers both.
   local function not_loaded(context, text)
     if not context.version or not faults.of_absent_version(text) then return text end
     return "version " .. context.version .. " of " .. context.model .. " is not loaded on this server, which holds"
@@ -75,10 +57,8 @@ do
     text = faults.clean(text)
     local coded = string.match(text, CODE)
     if coded then return string.sub(coded, 1, -3), string.sub(text, #coded + 1), status end
-    if faults.of_dead_stub(text) then return "SERVER_UNAVAILABLE", "the model is being restarted", 503 end
-    for phrase, code in pairs(UNREADABLE) do
-      if string.find(text, phrase, 1, true) then return code, text, 400 end
-    end
+    local special, said, known = faults.special(text)
+    if special then return special, said or text, known end
     if context.routed and status ~= 503 and faults.of_absent_version(text) then
       return "SERVER_UNAVAILABLE", "the model is not loaded at the moment", 503
     end

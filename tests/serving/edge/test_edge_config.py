@@ -14,6 +14,7 @@ from tritonclient.grpc import service_pb2
 from serving.edge import admin, config, process, routes, scripts
 from serving.edge.local_replies import TABLE, local_reply_config
 from serving.edge.process import EdgeConfig
+from serving.edge.protocols import PROTOCOLS
 from serving.edge.routes import EdgeRoutes
 from slipway.errors import ServerNotRunning, all_errors
 
@@ -45,7 +46,9 @@ def test_every_local_reply_has_a_code_and_the_first_fit_decides() -> None:
 
 
 def test_every_script_is_used_and_small() -> None:
-    used = {*scripts.DOWNSTREAM, *scripts.UPSTREAM, *scripts.DISCARD}
+    protocols = PROTOCOLS.values()
+    used = {name for protocol in protocols for name in (*protocol.downstream, *protocol.upstream)}
+    used |= {*scripts.DISCARD}
     assert used == {file.stem for file in lua_files()}
     for file in lua_files():
         text = file.read_text()

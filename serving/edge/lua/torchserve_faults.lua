@@ -1,0 +1,53 @@
+-- What TorchServe 0.12 says when something is wrong: JSON {"code", "type", "message"} over HTTP, a text over gRPC.
+do
+  local ABSENT = { "Model not found", "does not exist for model", "ModelNotFoundException" }
+  -- Its own words, the code that they get, what clients are told instead, the HTTP status. A full queue and a version
+  -- whose workers have not started yet have the same text.
+  local SPECIAL = {
+    { "Worker died", "SERVER_UNAVAILABLE", "the model's process ended while it had this request; try again", 503 },
+    { "has no worker to serve", "SERVER_UNAVAILABLE", "the model takes no more requests at the moment", 503 },
+    { "Out of resources", "SERVER_UNAVAILABLE", "the model has no memory left for this request", 503 },
+    { "Prediction failed", "INTERNAL", "the model failed unexpectedly", 500 },
+    { "number of batch response mismatched", "INTERNAL", "the model failed unexpectedly", 500 },
+  }
+
+  local function member(body, name)
+    return string.match(body, '"' .. name .. '"%s*:%s*"([^"\\]*)')
+  end
+
+  -- The message of an error object with the exception's name; a body of another form is its own text
+  function faults.text_of(body)
+    local kind, message = member(body, "type"), member(body, "message")
+    return kind and message and kind .. ": " .. message or body
+  end
+
+  function faults.of_absent_version(text)
+    for _, phrase in ipairs(ABSENT) do
+      if string.find(text, phrase, 1, true) then return true end
+    end
+    return false
+  end
+
+  function faults.of_no_worker(text)
+    return string.find(text, "has no worker to serve", 1, true) ~= nil
+  end
+
+  function faults.special(text)
+    for _, row in ipairs(SPECIAL) do
+      if string.find(text, row[1], 1, true) then return row[2], row[3], row[4] end
+    end
+    return nil
+  end
+
+  -- body: an answer of our own handler, or its beginning. -> its code and text when it is an error, written as
+  -- {"error": "CODE: text", "code": "CODE", ...}; no record of a task has such a field
+  function faults.own(body)
+    local code, start = string.match(body, '^%s*{%s*"error"%s*:%s*"([A-Z][A-Z0-9_]+): ()')
+    if not code then return nil end
+    local stop = string.find(body, '[\\"]', start)
+    while stop and string.byte(body, stop) == 92 do -- until the first quote that no backslash escapes
+      stop = string.find(body, '[\\"]', stop + 2)
+    end
+    return code, faults.unescape_json(string.sub(body, start, (stop or 0) - 1))
+  end
+end

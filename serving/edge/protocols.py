@@ -1,0 +1,62 @@
+"""What differs at the edge between the engines: the Lua programs, and which calls must be short."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from serving.edge.scripts import COMMON, COMMON_ANSWERS, ENTRIES
+
+Json = dict[str, Any]
+
+_SERVICE = "/inference.GRPCInferenceService/Server"
+_TORCHSERVE_PING = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Ping"
+_HEALTH = "/grpc.health.v1.Health/"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One engine's side of the edge.
+
+    ``downstream``: Lua files that judge requests and answers; ``upstream``: those that mark what is worth a retry.
+    ``short_http``, ``short_grpc``: path prefixes of health calls, never repeated.
+    """
+
+    downstream: tuple[str, ...]
+    upstream: tuple[str, ...]
+    short_http: tuple[str, ...]
+    short_grpc: tuple[str, ...]
+
+
+PROTOCOLS = {
+    "triton": Protocol(
+        downstream=(
+            *COMMON,
+            "tensors",
+            "infer_json",
+            "infer_proto",
+            "triton_endpoints",
+            "triton_faults",
+            "triton_requests",
+            *COMMON_ANSWERS,
+            *ENTRIES,
+        ),
+        upstream=("faults", "triton_faults", "triton_retries"),
+        short_http=("/v2/health/",),
+        short_grpc=(_SERVICE, _HEALTH),
+    ),
+    "torchserve": Protocol(
+        downstream=(
+            *COMMON,
+            "torchserve_endpoints",
+            "torchserve_faults",
+            "torchserve_requests",
+            *COMMON_ANSWERS,
+            "torchserve_answers",
+            *ENTRIES,
+        ),
+        upstream=("faults", "torchserve_faults", "torchserve_retries"),
+        short_http=("/ping", "/v2/health/"),
+        short_grpc=(_TORCHSERVE_PING, _HEALTH),
+    ),
+}
