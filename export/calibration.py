@@ -32,7 +32,7 @@ def calibration_pixels(spec: ModelSpec, reference: Reference, root: Path) -> NDA
     for index in chosen:
         name, encoded = named[index]
         try:
-            pictures.append(preprocess(encoded, spec.input.preprocess()))
+            pictures.append(preprocess(encoded, spec.one_input.preprocess()))
         except ImageError as problem:
             raise SamplesInvalid(f"calibration image {name} cannot be used", observed=str(problem)) from problem
     return np.stack(pictures)

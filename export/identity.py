@@ -56,8 +56,13 @@ def tool_versions() -> dict[str, str]:
 
 
 def checkpoint_digest(spec: ModelSpec, root: Path, cache_dir: Path | None = None) -> str | None:
-    """As :func:`source_digest`, of the specification's source."""
-    return source_digest(spec.source, root, cache_dir)
+    """As :func:`source_digest`, of the specification's source, or of all that its networks have."""
+    digests = {name: source_digest(source, root, cache_dir) for name, source in spec.sources.items()}
+    if len(digests) == 1 and spec.source is not None:
+        return next(iter(digests.values()))
+    if None in digests.values():
+        return None
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 
 def source_digest(source: SourceSpec, root: Path, cache_dir: Path | None = None) -> str | None:
@@ -82,11 +87,10 @@ def export_identity(spec: ModelSpec, contract: Contract, root: Path, held_out: s
 
     ``held_out``: digest of the images. ``weights``: digest of the checkpoint file, or of the loaded weights.
     """
-    # where the file lies does not make another model; its content is in ``weights``
-    source = spec.source.without_place()
+    # where a file lies does not make another model; its content is in ``weights``
     parts = {
         "weights": weights,
-        "spec": spec.model_copy(update={"source": source}).digest(),
+        "spec": spec.without_places().digest(),
         "contract": contract.hash,
         "held_out": held_out,
         "code": _code_digest(spec, root),
@@ -153,7 +157,10 @@ def _sources_of_steps(spec: ModelSpec) -> list[SourceSpec]:
 
 def _user_files(spec: ModelSpec, root: Path) -> list[Path]:
     """The files of the user's own callables, the factory and those of optimising steps, and their neighbours."""
-    named = [spec.source.factory, *(name for step in spec.optimise for name in step.functions)]
+    named = [
+        *(source.factory for source in spec.sources.values()),
+        *(name for step in spec.optimise for name in step.functions),
+    ]
     found = [module_file(name, root) for name in named if name is not None]
     return [file for path in found if path is not None for file in _beside(path, root)]
 

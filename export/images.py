@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from slipway.errors import SamplesInvalid
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+#: Says what is true of each image where its name cannot: boxes, texts, masks, several labels.
+TRUTH = "truth.json"
 _LABELLED = re.compile(r"(?P<label>.+)_\d+")
 
 
@@ -25,10 +29,22 @@ class HeldOutImage:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """All held-out images of a model, by name. ``digest``: sha256 (hex) over names and bytes."""
+    """All held-out images of a model, by name. ``digest``: sha256 (hex) over names and bytes, and over the truth.
+    ``truth``: what truth.json says of them, by name; masks are the bytes of their files."""
 
     images: tuple[HeldOutImage, ...]
     digest: str
+    truth: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def known(self) -> bool:
+        """Whether truth.json says something of every image."""
+        return all(image.name in self.truth for image in self.images)
+
+    @property
+    def truths(self) -> list[Mapping[str, Any]]:
+        """What truth.json says, image by image."""
+        return [self.truth[image.name] for image in self.images]
 
     @property
     def labelled(self) -> bool:
@@ -41,9 +57,12 @@ def load_held_out(directory: Path, labels: Sequence[str], *, accept_unlabelled: 
 
     Raises SamplesInvalid for a missing or empty directory, for labels that the model does not have, and for a
     mixture of labelled and other names. With ``accept_unlabelled``, names of which none has a known label count as
-    unlabelled (``motorcycle_2.png`` beside ``coffee.png``).
+    unlabelled (``motorcycle_2.png`` beside ``coffee.png``). Where there is a ``truth.json``, or ``labels`` are none,
+    names mean nothing: the file says what is true of each image.
     """
     files = image_files(directory)
+    if (directory / TRUTH).is_file() or not labels:
+        return _with_truth(directory, files)
     index = {label: number for number, label in enumerate(labels)}
     found = {path: _LABELLED.fullmatch(path.stem) for path in files}
     names = {path: match["label"] for path, match in found.items() if match}
@@ -54,6 +73,33 @@ def load_held_out(directory: Path, labels: Sequence[str], *, accept_unlabelled: 
         _check_labels(directory, files, names, index)
     images = tuple(HeldOutImage(path.name, path.read_bytes(), known.get(path)) for path in files)
     return HeldOut(images, _digest(images))
+
+
+def _with_truth(directory: Path, files: Sequence[Path]) -> HeldOut:
+    images = tuple(HeldOutImage(path.name, path.read_bytes(), None) for path in files)
+    truth = _read_truth(directory, {image.name for image in images})
+    digest = hashlib.sha256(_digest(images).encode())
+    digest.update(json.dumps(truth, sort_keys=True, default=lambda value: value.hex()).encode())
+    return HeldOut(images, digest.hexdigest(), truth)
+
+
+def _read_truth(directory: Path, names: set[str]) -> dict[str, dict[str, Any]]:
+    path = directory / TRUTH
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        truth = {str(name): dict(entry) for name, entry in values.items()}
+        for entry in truth.values():
+            if "mask" in entry:
+                entry["mask"] = (directory / str(entry["mask"])).read_bytes()
+    except (OSError, ValueError, TypeError, AttributeError) as problem:
+        raise SamplesInvalid(
+            f"{path} cannot be read", observed=problem, expected='{"<image>": {"boxes": [...], ...}, ...}'
+        ) from problem
+    if strange := sorted(truth.keys() - names):
+        raise SamplesInvalid(f"{path} names images that are not there", observed=", ".join(strange[:5]))
+    return truth
 
 
 def image_files(directory: Path, what: str = "held-out") -> list[Path]:

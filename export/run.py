@@ -73,7 +73,7 @@ def export_model(
     InterfaceChanged, PublishRefused.
     """
     if checkpoint is not None:
-        spec = spec.model_copy(update={"source": spec.source.with_file(str(checkpoint))})
+        spec = spec.model_copy(update={"source": spec.one_source.with_file(str(checkpoint))})
     return _Export(spec, settings, progress).run(dry_run, plans)
 
 
@@ -239,7 +239,7 @@ class _Export:
 
         with self.steps.step("load the trained model"):
             loaded = sources.load(
-                self.spec.source,
+                self.spec.one_source,
                 self.settings.root,
                 len(contract.labels),
                 self.settings.cache_dir,

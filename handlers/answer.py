@@ -5,25 +5,22 @@ A request is answered by named output tensors, or by the one error that it is. N
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy.typing as npt
-
+from handlers.fields import Tensors, pack
 from handlers.pipeline import Answer, Pipeline
 from handlers.wire import ERRORS_OUTPUT, errors_column
 from slipway.errors import ImageError, NetworkFailed, SlipwayError
 
-Tensors = Mapping[str, "npt.NDArray[Any]"]
-
 
 @dataclass(frozen=True)
 class Question:
-    """One checked request: its encoded images and how many results each of them gets."""
+    """One checked request: its encoded images and what the task made of its parameters."""
 
     images: list[bytes]
-    top_k: int
+    options: Any
 
 
 def answer(pipeline: Pipeline, questions: Sequence[Question]) -> list[Tensors | SlipwayError]:
@@ -44,17 +41,18 @@ def answer(pipeline: Pipeline, questions: Sequence[Question]) -> list[Tensors | 
 
 def _together(pipeline: Pipeline, questions: Sequence[Question]) -> list[Tensors | SlipwayError]:
     images = [image for question in questions for image in question.images]
-    answers = pipeline.run(images, [question.top_k for question in questions for _ in question.images])
+    answers = pipeline.run(images, [question.options for question in questions for _ in question.images])
     replies: list[Tensors | SlipwayError] = []
     for question in questions:
         own, answers = answers[: len(question.images)], answers[len(question.images) :]
-        replies.append(_reply(pipeline, own, question.top_k))
+        replies.append(_reply(pipeline, own, question.options))
     return replies
 
 
-def _reply(pipeline: Pipeline, answers: Sequence[Answer], top_k: int) -> Tensors | SlipwayError:
+def _reply(pipeline: Pipeline, answers: Sequence[Answer], options: Any) -> Tensors | SlipwayError:
     failed = [found for found in answers if isinstance(found, ImageError)]
     if len(failed) == len(answers):
         return failed[0]
-    good = [None if isinstance(found, ImageError) else found for found in answers]
-    return {**pipeline.task.pack(good, top_k), ERRORS_OUTPUT: errors_column(answers)}
+    records = [None if isinstance(found, ImageError) else found.record() for found in answers]
+    task = pipeline.task
+    return {**pack(task.fields, records, task.width(options)), ERRORS_OUTPUT: errors_column(answers)}

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from handlers.fields import Field, Record
+from handlers.parameters import integer
+from handlers.preprocess import Prepared
+from handlers.task import SingleNetwork, finite
 from slipway.contract import Contract
-from slipway.errors import NetworkFailed, RequestInvalid
 
 Floats = npt.NDArray[np.float32]
 
@@ -22,61 +25,50 @@ class ClassificationResult:
     labels: tuple[str, ...]
     scores: Floats
 
+    def record(self) -> Record:
+        """As handlers.task.Result."""
+        return {"labels": self.labels, "scores": self.scores}
 
-class Classification:
+
+@dataclass(frozen=True)
+class ClassificationOptions:
+    """Of one request: how many labels each image gets."""
+
+    top_k: int
+
+
+class Classification(SingleNetwork):
     """The task handler that a contract names as ``handlers.classification:Classification``."""
 
+    fields = (Field("labels", "string", each=True), Field("scores", "float32", each=True))
+
     def __init__(self, contract: Contract) -> None:
+        super().__init__(contract)
         self._labels = contract.labels
         self._activation = contract.postprocess.activation
         self._temperature = np.float32(contract.postprocess.temperature)
         self._default_top_k = contract.postprocess.top_k
 
-    def top_k(self, wanted: int | None) -> int:
-        """How many labels to answer: ``wanted``, or the contract's default. Raises RequestInvalid outside 1..labels."""
-        if wanted is None:
-            return self._default_top_k
-        if isinstance(wanted, bool) or not 1 <= wanted <= len(self._labels):
-            raise RequestInvalid(
-                "top_k is out of range", observed=wanted, expected=f"1..{len(self._labels)}", fix="lower or omit top_k"
-            )
-        return wanted
+    def options(self, parameters: Mapping[str, Any]) -> ClassificationOptions:
+        """``top_k``: the contract's unless given. Raises RequestInvalid outside 1..labels."""
+        return ClassificationOptions(integer(parameters, "top_k", self._default_top_k, 1, len(self._labels)))
 
-    def results(self, outputs: npt.NDArray[np.floating], top_k: Sequence[int]) -> list[ClassificationResult]:
-        """``outputs``: float[N, classes], logits; ``top_k``: one number per image. Raises NetworkFailed."""
-        logits = self._checked(outputs, len(top_k))
+    def width(self, options: ClassificationOptions) -> int:
+        """As handlers.task.Task."""
+        return options.top_k
+
+    def results(
+        self,
+        outputs: npt.NDArray[np.float32],
+        prepared: Sequence[Prepared],
+        options: Sequence[ClassificationOptions],
+    ) -> list[ClassificationResult]:
+        """``outputs``: float[N, classes], logits. Raises NetworkFailed."""
+        expected = (len(options), len(self._labels))
+        logits = finite(outputs, f"float{list(expected)}, one per label", outputs.shape == expected)
         scores = self._scores(logits)
-        return [self._best(*rows) for rows in zip(logits, scores, top_k, strict=True)]
-
-    def pack(self, results: Sequence[ClassificationResult | None], top_k: int) -> Mapping[str, npt.NDArray[Any]]:
-        """Results of one request as its output tensors: ``labels`` object[N, k] of str, ``scores`` float32[N, k].
-
-        None (an image that failed) gives empty labels and NaN scores.
-        """
-        labels = np.full((len(results), top_k), "", object)
-        scores = np.full((len(results), top_k), np.nan, np.float32)
-        for row, result in enumerate(results):
-            if result is not None:
-                labels[row], scores[row] = result.labels, result.scores
-        return {"labels": labels, "scores": scores}
-
-    def _checked(self, outputs: npt.NDArray[np.floating], images: int) -> Floats:
-        expected = (images, len(self._labels))
-        if outputs.shape != expected or not np.issubdtype(outputs.dtype, np.floating):
-            raise NetworkFailed(
-                "the network's output does not fit the labels",
-                observed=f"{outputs.dtype}{list(outputs.shape)}",
-                expected=f"float{list(expected)}",
-                fix="export the model again with its own list of labels",
-            )
-        if not np.isfinite(outputs).all():
-            raise NetworkFailed(
-                "the network returned NaN or infinite values",
-                observed=f"{np.count_nonzero(~np.isfinite(outputs))} of {outputs.size} values",
-                expected="finite values",
-                fix="check the export's parity evidence; half precision may overflow",
-            )
-        return outputs.astype(np.float32, copy=False)
+        counts = [option.top_k for option in options]
+        return [self._best(*rows) for rows in zip(logits, scores, counts, strict=True)]
 
     def _scores(self, logits: Floats) -> Floats:
         scaled = logits / self._temperature

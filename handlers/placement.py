@@ -29,10 +29,11 @@ def placement(config: Mapping[str, Any], environment: Mapping[str, str]) -> str:
     return str(chosen)
 
 
-def fused_network(version_dir: Path, contract: Contract) -> Path:
-    """The network's artefact as the repository lays it out: ``../../<network>/<version>/<file>``."""
-    network = contract.network
-    return version_dir.parent.parent / network.model / version_dir.name / network.file
+def fused_networks(version_dir: Path, contract: Contract) -> dict[str, Path]:
+    """The networks' artefacts by the contract's names, as the repository lays them out:
+    ``../../<network>/<version>/<file>``."""
+    root, version = version_dir.parent.parent, version_dir.name
+    return {name: root / network.model / version / network.file for name, network in contract.networks().items()}
 
 
 def refuse_numpy_2(version: str) -> None:

@@ -17,15 +17,17 @@ between two pixels.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from handlers.decode import EncodedImage
 from handlers.geometry import Placement, place, shorter_side_target
+from handlers.picture import Picture
 from handlers.sampling import sample
+from handlers.stages import stage
 from slipway.contract import Preprocess
 
 Pixels = npt.NDArray[np.uint8]
@@ -41,6 +43,16 @@ _FILTERS = {
 _REDUCED_MARGIN = 2
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """``pixels``: uint8[H, W, 3], the network's input. ``placement``: which part of the picture lies where in it.
+    ``size``: (width, height) of the upright picture, pixels."""
+
+    pixels: Pixels
+    placement: Placement
+    size: tuple[int, int]
+
+
 class Preprocessor:
     """The pre-processing of one contract, callable; holds no state between images, so threads may share it."""
 
@@ -54,16 +66,30 @@ class Preprocessor:
     def __call__(self, encoded: bytes) -> Pixels:
         """``encoded``: one JPEG, PNG, WebP, BMP or GIF file; returns uint8[H, W, 3], contiguous, in the contract's
         colour order. Raises an ImageError."""
-        contract = self.contract
-        opened = EncodedImage(encoded, contract.max_pixels, contract.max_bytes)
-        placement = place(opened.size, contract)
-        image = opened.decode(_at_least(placement.resized) if contract.reduced_decode else None)
-        return self._input(image, placement, opened.located(placement.box))
+        return self.prepared(Picture.of(encoded, self.contract)).pixels
 
-    def from_image(self, image: Image.Image) -> Pixels:
-        """A decoded picture in mode RGB -> uint8[H, W, 3], as from the file that it was decoded from."""
+    def prepared(self, picture: Picture) -> Prepared:
+        """The same, with where the picture went. Raises an ImageError."""
+        placement = place(picture.size, self.contract)
+        if not self.contract.reduced_decode:
+            return self._prepared(picture.image(), placement, placement.box, picture.size)
+        opened = picture.opened()
+        with stage("decode"):
+            image = opened.decode(_at_least(placement.resized))
+        return self._prepared(image, placement, opened.located(placement.box), picture.size)
+
+    def from_image(self, image: Image.Image) -> Prepared:
+        """A decoded picture in mode RGB, as from the file that it was decoded from."""
         placement = place(image.size, self.contract)
-        return self._input(image, placement, placement.box)
+        return self._prepared(image, placement, placement.box, image.size)
+
+    def placed(self, image: Image.Image, placement: Placement) -> Prepared:
+        """A part of a decoded picture in mode RGB where ``placement`` says: a tile of a large one, for example."""
+        return self._prepared(image, placement, placement.box, image.size)
+
+    def _prepared(self, image: Image.Image, placement: Placement, box: Box, size: tuple[int, int]) -> Prepared:
+        with stage("resize"):
+            return Prepared(self._input(image, placement, box), placement, size)
 
     def _input(self, image: Image.Image, placement: Placement, box: Box) -> Pixels:
         if self.contract.colour == "grey":

@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
-from handlers.answer import Question, Tensors, answer
+from handlers.answer import Question, answer
+from handlers.bls import ServerNetworks
+from handlers.calls import Networks
+from handlers.fields import Tensors
 from handlers.log import json_logger
 from handlers.memory import WarmUp
-from handlers.networks import open_network
-from handlers.pipeline import Pipeline, RunNetwork
-from handlers.placement import fused_network, placement, refuse_numpy_2
-from handlers.wire import IMAGE_INPUT, images_of, parameters_of, request_id_of, top_k_of
+from handlers.networks import open_networks
+from handlers.pipeline import Pipeline
+from handlers.placement import fused_networks, placement, refuse_numpy_2
+from handlers.wire import IMAGE_INPUT, images_of, parameters_of, request_id_of
 from slipway.contract import Contract
-from slipway.errors import NetworkFailed, ServerUnavailable, SlipwayError
+from slipway.errors import ServerUnavailable, SlipwayError
 
 
 @dataclass
@@ -67,10 +69,10 @@ class TritonPythonModel:
         self._identity = {"model": args["model_name"], "version": args["model_version"]}
         self._max_images = max(1, int(config.get("max_batch_size", 0)))
         if placement(config, os.environ) == "fused":
-            run_network = open_network(fused_network(version_dir, contract), contract.network.output)
+            networks: Networks = open_networks(fused_networks(version_dir, contract), contract)
         else:
-            run_network = _call_network(contract, int(args["model_version"]))
-        self._pipeline = Pipeline(contract, run_network)
+            networks = ServerNetworks(contract, int(args["model_version"]))
+        self._pipeline = Pipeline(contract, networks)
         self._warm_up = WarmUp()
 
     def _read(self, request: Any) -> _Slot:
@@ -80,7 +82,7 @@ class TritonPythonModel:
             ids["x_request_id"] = request_id_of(parameters)
             tensor = pb_utils.get_input_tensor_by_name(request, IMAGE_INPUT)
             images = images_of(None if tensor is None else tensor.as_numpy(), self._max_images)
-            return _Slot(request, ids, Question(images, self._pipeline.task.top_k(top_k_of(parameters))))
+            return _Slot(request, ids, Question(images, self._pipeline.task.options(parameters)))
         except Exception as error:  # answered by _respond: an error of ours as itself, a bug as INTERNAL
             return _Slot(request, ids, error)
 
@@ -117,42 +119,3 @@ def _status(error: SlipwayError) -> Any:
     if error.http_status == ServerUnavailable.http_status:
         return pb_utils.TritonError.UNAVAILABLE
     return pb_utils.TritonError.INTERNAL
-
-
-def _call_network(contract: Contract, version: int) -> RunNetwork:
-    """The network as another model of this server, at the same version as this one."""
-    network = contract.network
-    memory = pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0)
-
-    def run(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        call = pb_utils.InferenceRequest(
-            model_name=network.model,
-            model_version=version,
-            inputs=[pb_utils.Tensor(network.input, pixels)],
-            requested_output_names=[network.output],
-            preferred_memory=memory,
-        )
-        response = call.exec()
-        if response.has_error():
-            raise _call_failed(network.model, version, response.error().message())
-        output: npt.NDArray[np.float32] = pb_utils.get_output_tensor_by_name(response, network.output).as_numpy()
-        return output
-
-    return run
-
-
-def _call_failed(model: str, version: int, text: str) -> SlipwayError:
-    """Triton reports a network that is not loaded with code INTERNAL, so its readiness is asked for."""
-    if pb_utils.is_model_ready(model_name=model, model_version=str(version)):
-        return NetworkFailed(f"the network {model} failed", observed=_one_line(text))
-    return ServerUnavailable(
-        f"the network {model} cannot be reached",
-        observed=_one_line(text),
-        expected=f"version {version} loaded and ready",
-        fix="try again; if it stays, load the network's version",
-    )
-
-
-def _one_line(text: str) -> str:
-    """A backend's message may carry a traceback after its first line."""
-    return text.strip().splitlines()[0][:300] if text.strip() else "no message"

@@ -40,22 +40,6 @@ def parameters_of(text: str | None) -> Mapping[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def top_k_of(parameters: Mapping[str, Any]) -> int | None:
-    """Parameter ``top_k``, an integer or its decimal text (HTTP headers and some clients have only text); None when
-    absent. Raises RequestInvalid. The range is the task's to check."""
-    value = parameters.get("top_k")
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    try:
-        if isinstance(value, str):
-            return int(value)
-    except ValueError:
-        pass
-    raise RequestInvalid(
-        "parameter top_k is no integer", observed=repr(value)[:100], expected="an integer", fix="send top_k as 3"
-    )
-
-
 def request_id_of(parameters: Mapping[str, Any]) -> str | None:
     """Header ``x-request-id`` as the server forwards it, whatever its case; None when absent."""
     for name, value in parameters.items():

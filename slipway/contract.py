@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,25 @@ from slipway.errors import ContractInvalid
 SCHEMA = 1
 RESIZE_MODES = ("shorter_side", "letterbox", "stretch")
 COLOURS = ("rgb", "bgr", "grey")
-TASKS = ("classification",)
+#: Which handler answers a task, unless a contract names another.
+HANDLERS = {
+    "classification": "handlers.classification:Classification",
+    "detection": "handlers.detection:Detection",
+    "faces": "handlers.faces:Faces",
+    "ocr": "handlers.ocr:Ocr",
+    "embedding": "handlers.embedding:Embedding",
+    "segmentation": "handlers.segmentation:Segmentation",
+}
+TASKS = tuple(HANDLERS)
+#: Tasks whose handler calls several networks, the contract's parts; the others call one.
+TASKS_OF_PARTS = ("faces", "ocr")
+#: Tasks that answer with labels of the contract.
+TASKS_WITH_LABELS = ("classification", "detection", "segmentation")
+ON = ("image", "items")
+#: The name of the one network of a task that has one.
+ONLY = "network"
+#: Before the names of attributes' networks.
+ATTRIBUTES = "attributes"
 ACTIVATIONS = ("softmax", "sigmoid", "none")
 
 
@@ -78,6 +96,33 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several networks, called by ``name``. ``height``, ``width``: of its input, 0 where any size fits.
+    ``colour``: channel order that the network was trained on, ``rgb`` or ``bgr``. ``labels``: what its outputs mean,
+    where they mean labels (the characters of a text recogniser)."""
+
+    name: str
+    network: Network
+    normalise: Normalise = field(default_factory=Normalise)
+    height: int = 0
+    width: int = 0
+    colour: str = "rgb"
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One more task on the same picture: ``on`` the whole ``image``, or on the crop of each of the ``items`` that the
+    contract's own task finds, enlarged by ``margin`` (a fraction of the crop's sides). Its results are named
+    ``<name>.<field>``. ``contract``: of a task with one network."""
+
+    name: str
+    on: str
+    contract: Contract
+    margin: float = 0.0
+
+
+@dataclass(frozen=True)
 class Postprocess:
     """From raw outputs to a result. Classification: ``activation`` over logits divided by ``temperature``, best
     ``top_k`` of ``labels``; a request may ask for another ``top_k`` up to the number of labels."""
@@ -99,9 +144,30 @@ class Contract:
     normalise: Normalise = field(default_factory=Normalise)
     postprocess: Postprocess = field(default_factory=Postprocess)
     handler: str = "handlers.classification:Classification"
+    parts: tuple[Part, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         checks = [
+            ((self.task in TASKS_OF_PARTS) == bool(self.parts), "parts", [p.name for p in self.parts], TASKS_OF_PARTS),
+            (_differ(p.name for p in self.parts), "parts", [p.name for p in self.parts], "different names"),
+            (
+                _differ(a.name for a in self.attributes),
+                "attributes",
+                [a.name for a in self.attributes],
+                "different names",
+            ),
+            *((a.on in ON, f"attributes.{a.name}.on", a.on, ON) for a in self.attributes),
+            *(
+                (
+                    not a.contract.parts and not a.contract.attributes,
+                    f"attributes.{a.name}",
+                    a.contract.task,
+                    "one network",
+                )
+                for a in self.attributes
+            ),
             (self.task in TASKS, "task", self.task, TASKS),
             (self.preprocess.resize in RESIZE_MODES, "preprocess.resize", self.preprocess.resize, RESIZE_MODES),
             (self.preprocess.colour in COLOURS, "preprocess.colour", self.preprocess.colour, COLOURS),
@@ -117,10 +183,10 @@ class Contract:
                 self.postprocess.activation,
                 ACTIVATIONS,
             ),
-            (self.preprocess.height > 0 and self.preprocess.width > 0, "preprocess size", self.preprocess, "> 0"),
-            (len(self.labels) > 0, "labels", "none", "at least one label"),
+            (bool(self.parts) or self.preprocess.height > 0 < self.preprocess.width, "size", self.preprocess, "> 0"),
+            (len(self.labels) > 0 or self.task not in TASKS_WITH_LABELS, "labels", "none", "at least one label"),
             (
-                1 <= self.postprocess.top_k <= len(self.labels),
+                self.task != "classification" or 1 <= self.postprocess.top_k <= len(self.labels),
                 "top_k",
                 self.postprocess.top_k,
                 f"1..{len(self.labels)}",
@@ -135,11 +201,36 @@ class Contract:
     @property
     def hash(self) -> str:
         """sha256 (hex) of the canonical JSON of every field."""
-        return hashlib.sha256(_canonical(asdict(self)).encode()).hexdigest()
+        return hashlib.sha256(_canonical(self.to_dict()).encode()).hexdigest()
+
+    def networks(self) -> dict[str, Network]:
+        """Every network behind the answers, by the name that handlers call it by: ``network`` (ONLY) or the parts'
+        names, and ``attributes/<name>``."""
+        own = {part.name: part.network for part in self.parts} if self.parts else {ONLY: self.network}
+        return own | {f"{ATTRIBUTES}/{item.name}": item.contract.network for item in self.attributes}
+
+    def inputs(self) -> dict[str, tuple[int, int]]:
+        """Height and width of every network's input, by the names of :meth:`networks`; 0 where any size fits."""
+        own = {part.name: (part.height, part.width) for part in self.parts}
+        own = own or {ONLY: (self.preprocess.height, self.preprocess.width)}
+        of = {f"{ATTRIBUTES}/{item.name}": item.contract.preprocess for item in self.attributes}
+        return own | {name: (item.height, item.width) for name, item in of.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready. Keys that came after the first release are left out where they are empty, so that the hash of
+        a contract that does not use them is what it always was."""
+        values = asdict(self)
+        for key in ("parts", "attributes", "settings"):
+            if not values[key]:
+                del values[key]
+        for row, item in zip(values.get("attributes", ()), self.attributes, strict=True):
+            row["contract"] = item.contract.to_dict()
+        return values
 
     def to_json(self) -> str:
         """The text of contract.json, with ``schema`` and ``hash``."""
-        return json.dumps({"schema": SCHEMA, "hash": self.hash, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
+        values = {"schema": SCHEMA, "hash": self.hash, **self.to_dict()}
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "contract.json") -> Contract:
@@ -149,14 +240,7 @@ class Contract:
         if schema != SCHEMA:
             raise ContractInvalid(f"{where}: unknown schema", observed=schema, expected=SCHEMA)
         try:
-            contract = cls(
-                preprocess=Preprocess(**rest.pop("preprocess")),
-                normalise=_normalise(rest.pop("normalise")),
-                network=Network(**rest.pop("network")),
-                postprocess=Postprocess(**rest.pop("postprocess")),
-                labels=tuple(rest.pop("labels")),
-                **rest,
-            )
+            contract = _contract(rest)
         except (KeyError, TypeError) as error:
             raise ContractInvalid(f"{where}: {error}", fix="publish the version again; never edit its files") from error
         if stated != contract.hash:
@@ -178,6 +262,37 @@ class Contract:
         if not isinstance(values, dict):
             raise ContractInvalid(f"{path}: not a JSON object", observed=type(values).__name__)
         return cls.from_dict(values, str(path))
+
+
+def _contract(values: Mapping[str, Any]) -> Contract:
+    """From :meth:`Contract.to_dict`; raises KeyError and TypeError for other keys."""
+    rest = dict(values)
+    return Contract(
+        preprocess=Preprocess(**rest.pop("preprocess")),
+        normalise=_normalise(rest.pop("normalise")),
+        network=Network(**rest.pop("network")),
+        postprocess=Postprocess(**rest.pop("postprocess")),
+        labels=tuple(rest.pop("labels")),
+        parts=tuple(_part(item) for item in rest.pop("parts", ())),
+        attributes=tuple(
+            Attribute(**{**item, "contract": _contract(item["contract"])}) for item in rest.pop("attributes", ())
+        ),
+        **rest,
+    )
+
+
+def _part(values: Mapping[str, Any]) -> Part:
+    known = {
+        "network": Network(**values["network"]),
+        "normalise": _normalise(values["normalise"]),
+        "labels": tuple(values["labels"]),
+    }
+    return Part(**{**values, **known})
+
+
+def _differ(names: Iterable[str]) -> bool:
+    found = list(names)
+    return len(set(found)) == len(found)
 
 
 def _normalise(values: Mapping[str, Any]) -> Normalise:

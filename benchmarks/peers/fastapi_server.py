@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
 
+from handlers.fields import plain
 from handlers.networks import open_network
 from handlers.pipeline import Pipeline
 from slipway.contract import Contract
@@ -45,8 +46,7 @@ def create_app() -> FastAPI:
             return JSONResponse(problem.to_dict(), problem.http_status, headers)
         if isinstance(answer, ImageError):
             return JSONResponse(answer.to_dict(), answer.http_status, headers)
-        scores = [float(score) for score in answer.scores]
-        return JSONResponse({"labels": list(answer.labels), "scores": scores}, headers=headers)
+        return JSONResponse(plain(pipeline.task.fields, answer.record()), headers=headers)
 
     return app
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,7 +114,7 @@ class Reference:
     def answer(self, run: RunNetwork, top_k: int) -> list[ClassificationResult]:
         """Results of all held-out images; raises SamplesInvalid for an image that has none."""
         images = self.held_out.images
-        answers = Pipeline(self.contract, run).run([image.encoded for image in images], top_k)
+        answers = Pipeline(self.contract, run).run([image.encoded for image in images], {"top_k": top_k})
         return [_answered(image.name, answer) for image, answer in zip(images, answers, strict=True)]
 
     def try_out(self, run: RunNetwork) -> Outcome:
@@ -143,7 +143,7 @@ class Reference:
 def _answered(name: str, answer: Answer) -> ClassificationResult:
     if isinstance(answer, ImageError):
         raise SamplesInvalid(f"held-out image {name} gives no result", observed=str(answer))
-    return answer
+    return cast("ClassificationResult", answer)
 
 
 @dataclass(frozen=True)

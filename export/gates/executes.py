@@ -115,7 +115,7 @@ def _images(
     reference: Reference, session: RunNetwork, images: list[SizedImage], measured: dict[str, Any]
 ) -> str | None:
     try:
-        answers = Pipeline(reference.contract, session).run([image.encoded for image in images], 1)
+        answers = Pipeline(reference.contract, session).run([image.encoded for image in images])
     except SlipwayError as problem:
         if not np.isfinite(session(reference.pixels[:1])).all():
             return None  # as above

@@ -160,4 +160,4 @@ def _pixels(subject: Subject, image: Path | None) -> NDArray[np.uint8]:
         encoded = image.read_bytes()
     except OSError as problem:
         raise InputFileUnreadable("the image cannot be read", observed=f"{image}: {problem.strerror}") from problem
-    return preprocess(encoded, subject.spec.input.preprocess())[None]
+    return preprocess(encoded, subject.spec.one_input.preprocess())[None]

@@ -107,7 +107,7 @@ def _said(value: object) -> str:
 
 def _by_contract(contract: Preprocess, encoded: bytes) -> Pixels:
     try:
-        return Preprocessor(contract).from_image(_picture(encoded))
+        return Preprocessor(contract).from_image(_picture(encoded)).pixels
     except ContractInvalid:  # a crop that does not fit into such a side
         return np.zeros((contract.height, contract.width, 3), np.uint8)
 

@@ -76,7 +76,7 @@ def load_subject(spec: ModelSpec, settings: Settings) -> Subject:
     held_out = load_held_out(settings.root / spec.samples, contract.labels, accept_unlabelled=accept)
     size = (contract.preprocess.height, contract.preprocess.width)
     loaded = sources.load(
-        spec.source,
+        spec.one_source,
         settings.root,
         len(contract.labels),
         settings.cache_dir,

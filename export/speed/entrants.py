@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.formats.registry import find_format
+from handlers.calls import ONLY
 from handlers.networks import open_network
 from handlers.pipeline import RunNetwork
-from handlers.placement import fused_network
+from handlers.placement import fused_networks
 from handlers.preprocess import preprocess
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def published(reference: Reference, repository: Repository, threads: int) -> Ent
     version = repository.pointer(model).stable
     repository.verify(model, version)
     contract = repository.contract(model, version)
-    path = fused_network(repository.version_dir(model, version), contract)
+    path = fused_networks(repository.version_dir(model, version), contract)[ONLY]
     run = open_network(path, contract.network.output, threads)
     encoded = [image.encoded for image in reference.held_out.images[: len(reference.pixels)]]
     pixels = np.stack([preprocess(image, contract.preprocess) for image in encoded])

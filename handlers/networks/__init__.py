@@ -6,15 +6,17 @@ One file per runtime. Each imports its runtime itself, so a process that serves 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from handlers.calls import InProcess, RunNetwork
 from handlers.memory import return_freed_memory
 from handlers.networks import onnx, openvino, torch
 from handlers.networks.problems import Batch
-from handlers.pipeline import RunNetwork
+from slipway.contract import Contract
 from slipway.errors import NetworkUnreadable
 
-__all__ = ["Batch", "open_network"]
+__all__ = ["Batch", "open_network", "open_networks"]
 
 _OPENERS = {
     ".onnx": onnx.open_onnx,
@@ -46,3 +48,14 @@ def open_network(path: Path, output: str = "logits", threads: int = 1) -> RunNet
     run_network = _OPENERS[path.suffix](path, output, threads)
     return_freed_memory()
     return run_network
+
+
+def open_networks(paths: Mapping[str, Path], contract: Contract, threads: int = 1) -> InProcess:
+    """All networks of a contract, by its names; one file that several share is opened once. Raises as above."""
+    networks = contract.networks()
+    opened: dict[tuple[Path, str], RunNetwork] = {}
+    for name, path in paths.items():
+        key = (path, networks[name].output)
+        if key not in opened:
+            opened[key] = open_network(path, networks[name].output, threads)
+    return InProcess({name: opened[path, networks[name].output] for name, path in paths.items()}, contract)

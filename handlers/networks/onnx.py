@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from handlers.calls import RunNetwork
 from handlers.networks.problems import Batch, corrupt, failed, first_line, other_tensors, runtime_missing
-from handlers.pipeline import RunNetwork
 
 
 def open_onnx(path: Path, output: str, threads: int) -> RunNetwork:

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from handlers.calls import RunNetwork
 from handlers.memory import WARM_UP_RUNS
 from handlers.networks.problems import Batch, corrupt, failed, other_tensors, runtime_missing
-from handlers.pipeline import RunNetwork
 
 #: Where the IR keeps the precision that it is to be computed in: ``f32`` or ``bf16``.
 PRECISION_INFO = ("runtime_options", "INFERENCE_PRECISION_HINT")

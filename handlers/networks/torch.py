@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from handlers.calls import RunNetwork
 from handlers.networks.problems import Batch, corrupt, failed, first_line, runtime_missing
-from handlers.pipeline import RunNetwork
 
 
 def open_torchscript(path: Path, output: str, threads: int) -> RunNetwork:

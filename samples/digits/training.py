@@ -55,7 +55,7 @@ def _stepper(module: nn.Module, settings: Variant, epoch_steps: int) -> Callable
 def transform(picture: Image.Image) -> torch.Tensor:
     """A picture in RGB to normalised ``float32[3, 32, 32]``: what the network is trained on, and its specification
     names it, so that the export compares the contract with it."""
-    pixels = torch.from_numpy(_PREPROCESSOR.from_image(picture))
+    pixels = torch.from_numpy(_PREPROCESSOR.from_image(picture).pixels)
     return (pixels.permute(2, 0, 1).float() / 255.0 - MEAN) / STD
 
 

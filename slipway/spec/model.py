@@ -9,12 +9,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from slipway.contract import Contract, Network, Normalise, Postprocess
+from slipway.contract import (
+    ATTRIBUTES,
+    HANDLERS,
+    ONLY,
+    TASKS_OF_PARTS,
+    TASKS_WITH_LABELS,
+    Attribute,
+    Contract,
+    Network,
+    Normalise,
+    Part,
+    Postprocess,
+    Preprocess,
+)
 from slipway.errors import SpecInvalid, SpecNotFound
 from slipway.settings import Settings
 from slipway.spec.base import Section
@@ -23,23 +36,38 @@ from slipway.spec.formats import NETWORK_FILES, FormatName, format_names
 from slipway.spec.gates import GatesSpec
 from slipway.spec.input import InputSpec, LabelsSpec, NormaliseSpec, PostprocessSpec
 from slipway.spec.int8 import Int8Spec
+from slipway.spec.networks import NAME, AttributeSpec, NetworkSpec
 from slipway.spec.optimise import OptimiseStep
 from slipway.spec.serving import ServingSpec
 from slipway.spec.source import SourceSpec
+from slipway.spec.tasks import DetectionSpec, EmbeddingSpec, FacesSpec, OcrSpec, SegmentationSpec, TaskSection
 from slipway.spec.tensorrt import TensorrtSpec
 from slipway.yaml_file import YamlFile
+
+T = TypeVar("T")
 
 
 class ModelSpec(Section):
     """One public model: everything that ``slipway export`` needs."""
 
     model: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="lower case; dots are for its networks")
-    task: Literal["classification"] = "classification"
-    source: SourceSpec
-    input: InputSpec
+    task: Literal["classification", "detection", "faces", "ocr", "embedding", "segmentation"] = "classification"
+    source: SourceSpec | None = Field(default=None, description="of a task with one network")
+    input: InputSpec | None = Field(default=None, description="of a task with one network; of others only its limits")
     normalise: NormaliseSpec = Field(default_factory=NormaliseSpec)
-    labels: tuple[str, ...] | LabelsSpec
+    labels: tuple[str, ...] | LabelsSpec = Field(default=(), description="of classification, detection, segmentation")
     postprocess: PostprocessSpec = Field(default_factory=PostprocessSpec)
+    detection: DetectionSpec = Field(default_factory=DetectionSpec)
+    faces: FacesSpec = Field(default_factory=FacesSpec)
+    ocr: OcrSpec = Field(default_factory=OcrSpec)
+    embedding: EmbeddingSpec = Field(default_factory=EmbeddingSpec)
+    segmentation: SegmentationSpec = Field(default_factory=SegmentationSpec)
+    networks: dict[Annotated[str, Field(pattern=NAME)], NetworkSpec] = Field(
+        default_factory=dict, description="of a task with several networks (faces, ocr), by the names it calls them by"
+    )
+    attributes: dict[Annotated[str, Field(pattern=NAME)], AttributeSpec] = Field(
+        default_factory=dict, description="further networks, on the picture or on each item that the task finds"
+    )
     formats: tuple[FormatName, ...] = Field(default=("onnx", "torchscript", "torch-export"), min_length=1)
     serve: FormatName = "onnx"
     samples: str = Field(description="directory of real images; <label>_<index>.png|jpg when labelled")
@@ -64,9 +92,23 @@ class ModelSpec(Section):
             if name not in self.formats or name not in NETWORK_FILES:
                 raise ValueError(f"serving.networks: {name} is not a served format of this model")
         self._check_speed()
+        self._check_task()
         if isinstance(self.labels, tuple) and len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: a label stands twice")
         return self
+
+    def _check_task(self) -> None:
+        several = self.task in TASKS_OF_PARTS
+        if several != bool(self.networks) or several == (self.source is not None) or not (several or self.input):
+            wanted = "networks, and no source" if several else "source and input, and no networks"
+            raise ValueError(f"task: {self.task} needs {wanted}")
+        if (self.task in TASKS_WITH_LABELS) != bool(self.labels):
+            raise ValueError(f"labels: {self.task} has {'none' if self.labels else 'to have some'}")
+        for name in ("detection", "faces", "ocr", "embedding", "segmentation"):
+            if name != self.task and name in self.model_fields_set:
+                raise ValueError(f"{name}: the task is {self.task}")
+        if (self.networks or self.attributes) and self.optimise:
+            raise ValueError("optimise: not for a model with several networks")
 
     def _check_speed(self) -> None:
         speed = self.gates.speed
@@ -148,10 +190,53 @@ class ModelSpec(Section):
             return tuple(f"class_{index:0{digits}d}" for index in range(self.labels.count))
         return _read_labels(root / str(self.labels.file))
 
+    @property
+    def one_source(self) -> SourceSpec:
+        """``source``; raises SpecInvalid for a model with several networks."""
+        return self._of_one(self.source, "source")
+
+    @property
+    def one_input(self) -> InputSpec:
+        """``input``; raises SpecInvalid for a model with several networks."""
+        return self._of_one(self.input, "input")
+
+    @property
+    def sources(self) -> dict[str, SourceSpec]:
+        """Where every network comes from, by the contract's names (slipway.contract.Contract.networks)."""
+        own = {ONLY: self.source} if self.source is not None else {}
+        parts = {name: item.source for name, item in self.networks.items()}
+        return own | parts | {f"{ATTRIBUTES}/{name}": item.source for name, item in self.attributes.items()}
+
+    def without_places(self) -> ModelSpec:
+        """A copy whose sources do not say where their files lie, which makes no other model."""
+        changes: dict[str, Any] = {"source": self.source and self.source.without_place()}
+        for key in ("networks", "attributes"):
+            items: dict[str, NetworkSpec | AttributeSpec] = getattr(self, key)
+            changes[key] = {
+                name: item.model_copy(update={"source": item.source.without_place()}) for name, item in items.items()
+            }
+        return self.model_copy(update=changes)
+
+    def _of_one(self, value: T | None, key: str) -> T:
+        if value is None:
+            raise SpecInvalid(
+                f"{self.model}: this is for models with one network",
+                observed=f"networks {', '.join(self.networks)}",
+                expected=key,
+                fix="write a specification of the one network that it is about",
+            )
+        return value
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The task's own section, as the contract holds it; empty for a classification."""
+        section = getattr(self, self.task, None)
+        return section.settings() if isinstance(section, TaskSection) else {}
+
     def contract(self, root: Path) -> Contract:
         """The contract of this spec; hashed, and the same for every version until the spec changes."""
         labels = self.label_names(root)
-        if self.postprocess.top_k > len(labels):
+        if self.task == "classification" and self.postprocess.top_k > len(labels):
             raise SpecInvalid(
                 f"{self.model}: postprocess.top_k exceeds the labels",
                 observed=self.postprocess.top_k,
@@ -160,17 +245,40 @@ class ModelSpec(Section):
         return Contract(
             model=self.model,
             task=self.task,
-            preprocess=self.input.preprocess(),
+            preprocess=Preprocess(0, 0) if self.input is None else self.input.preprocess(),
             normalise=Normalise(**self.normalise.model_dump()),
-            network=Network(
-                model=self.network_model(self.serve),
-                format=self.serve,
-                file=NETWORK_FILES[self.serve],
-                max_batch_size=self.serving.max_batch_size,
-            ),
+            network=self._parts(root)[0].network if self.networks else self._network(),
             postprocess=Postprocess(**self.postprocess.model_dump()),
             labels=labels,
+            handler=HANDLERS[self.task],
+            parts=self._parts(root),
+            attributes=self._attributes(),
+            settings=self.settings,
         )
+
+    def _network(self) -> Network:
+        return Network(
+            model=self.network_model(self.serve),
+            format=self.serve,
+            file=NETWORK_FILES[self.serve],
+            max_batch_size=self.serving.max_batch_size,
+        )
+
+    def _parts(self, root: Path) -> tuple[Part, ...]:
+        return tuple(
+            item.part(name, item.network(self.model, name, self._served(item), self.serving.max_batch_size), root)
+            for name, item in self.networks.items()
+        )
+
+    def _attributes(self) -> tuple[Attribute, ...]:
+        largest = self.serving.max_batch_size
+        return tuple(
+            item.attribute(name, self.model, item.network(self.model, name, self._served(item), largest))
+            for name, item in self.attributes.items()
+        )
+
+    def _served(self, item: NetworkSpec | AttributeSpec) -> FormatName:
+        return item.exported(self.formats, self.serve)[1]
 
     def digest(self) -> str:
         """sha256 (hex) of the whole spec: a changed spec is a new version."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from handlers.answer import Question, answer
+from handlers.classification import ClassificationOptions
 from handlers.networks import open_network
 from handlers.pipeline import Pipeline, RunNetwork
 from slipway.contract import Contract
@@ -32,14 +33,18 @@ def test_requests_share_the_network_and_get_their_own(contract: Contract, networ
         return network(pixels)
 
     pipeline = Pipeline(contract, counting)
-    questions = [Question([ASTRONAUT, b"junk"], 2), Question([b"", b"x"], 1), Question([COFFEE], 5)]
+    questions = [
+        Question([ASTRONAUT, b"junk"], ClassificationOptions(2)),
+        Question([b"", b"x"], ClassificationOptions(1)),
+        Question([COFFEE], ClassificationOptions(5)),
+    ]
     first, second, third = answer(pipeline, questions)
     assert calls == [2]
     assert first["labels"].shape == first["scores"].shape == (2, 2) and first["errors"].shape == (2, 1)
     assert first["errors"][0, 0] == "" and first["errors"][1, 0].startswith("IMAGE_FORMAT_UNSUPPORTED: ")
     assert first["labels"][1].tolist() == ["", ""] and np.isnan(first["scores"][1]).all()
     assert isinstance(second, ImageEmpty)
-    (alone,) = answer(pipeline, [Question([COFFEE], 5)])
+    (alone,) = answer(pipeline, [Question([COFFEE], ClassificationOptions(5))])
     assert third["labels"].tolist() == alone["labels"].tolist()
 
 
@@ -49,7 +54,10 @@ def test_a_network_that_fails_on_one_picture_fails_one_request(contract: Contrac
         logits[pixels.reshape(len(pixels), -1).mean(axis=1) == 255] = np.nan
         return logits
 
-    replies = answer(Pipeline(contract, overflows), [Question([image], 1) for image in (ASTRONAUT, WHITE, COFFEE, b"")])
+    replies = answer(
+        Pipeline(contract, overflows),
+        [Question([image], ClassificationOptions(1)) for image in (ASTRONAUT, WHITE, COFFEE, b"")],
+    )
     assert isinstance(replies[1], NetworkFailed) and isinstance(replies[3], ImageEmpty)
     assert replies[0]["labels"].shape == replies[2]["labels"].shape == (1, 1)
 
@@ -61,5 +69,8 @@ def test_a_server_that_is_away_is_asked_once(contract: Contract) -> None:
         calls.append(len(pixels))
         raise ServerUnavailable("the network cannot be reached")
 
-    replies = answer(Pipeline(contract, away), [Question([ASTRONAUT], 1), Question([COFFEE], 1)])
+    replies = answer(
+        Pipeline(contract, away),
+        [Question([ASTRONAUT], ClassificationOptions(1)), Question([COFFEE], ClassificationOptions(1))],
+    )
     assert calls == [2] and all(isinstance(reply, ServerUnavailable) for reply in replies)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from handlers.classification import Classification
+from handlers.classification import Classification, ClassificationOptions
+from handlers.fields import pack
 from slipway.contract import Contract, Postprocess
 from slipway.errors import NetworkFailed, RequestInvalid
 
@@ -18,8 +19,12 @@ def task(contract: Contract, **options: object) -> Classification:
     return Classification(replace(contract, postprocess=Postprocess(**{"top_k": 5, **options})))
 
 
+def asked(counts: list[int]) -> list[ClassificationOptions]:
+    return [ClassificationOptions(count) for count in counts]
+
+
 def test_softmax_with_temperature(contract: Contract) -> None:
-    first, second = task(contract, temperature=2.0).results(LOGITS, [5, 5])
+    first, second = task(contract, temperature=2.0).results(LOGITS, (), asked([5, 5]))
     powers = np.exp(LOGITS[0].astype(np.float64) / 2)
     assert first.scores == pytest.approx(np.sort(powers / powers.sum())[::-1], abs=1e-6)
     assert second.scores.tolist() == [0.5, 0.5, 0.0, 0.0, 0.0]
@@ -28,21 +33,21 @@ def test_softmax_with_temperature(contract: Contract) -> None:
 
 def test_sigmoid_and_none(contract: Contract) -> None:
     with np.errstate(over="raise"):
-        first, _ = task(contract, activation="sigmoid").results(LOGITS, [5, 5])
+        first, _ = task(contract, activation="sigmoid").results(LOGITS, (), asked([5, 5]))
     assert first.scores == pytest.approx(1 / (1 + np.exp(-np.sort(LOGITS[0])[::-1])), abs=1e-6)
-    first, _ = task(contract, activation="none", temperature=2.0).results(LOGITS, [2, 1])
+    first, _ = task(contract, activation="none", temperature=2.0).results(LOGITS, (), asked([2, 1]))
     assert first.scores.tolist() == [1.5, 1.5]
 
 
 def test_ties_keep_the_order_of_the_labels_and_saturation_does_not_reorder(contract: Contract) -> None:
-    first, second = task(contract).results(LOGITS, [3, 5])
+    first, second = task(contract).results(LOGITS, (), asked([3, 5]))
     assert first.labels == ("label 1", "label 3", "label 4")
     assert second.labels == ("label 0", "label 4", "label 3", "label 2", "label 1")
 
 
 def test_order_is_that_of_a_full_sort(thousand: Contract) -> None:
     logits = np.random.default_rng(0).integers(-50, 50, (4, 1000)).astype(np.float32)
-    for row, result in zip(logits, task(thousand).results(logits, [7] * 4), strict=True):
+    for row, result in zip(logits, task(thousand).results(logits, (), asked([7] * 4)), strict=True):
         best = sorted(range(1000), key=lambda index, row=row: (-row[index], index))[:7]
         assert result.labels == tuple(map(str, best))
 
@@ -52,31 +57,32 @@ def test_values_that_are_no_numbers_fail(contract: Contract, bad: float) -> None
     logits = LOGITS.copy()
     logits[1, 2] = bad
     with pytest.raises(NetworkFailed, match="NaN or infinite") as caught:
-        task(contract).results(logits, [1, 1])
+        task(contract).results(logits, (), asked([1, 1]))
     assert caught.value.observed == "1 of 10 values"
 
 
 @pytest.mark.parametrize("logits", [LOGITS[:, :4], LOGITS[:1], LOGITS[None], LOGITS.astype(np.int64)])
 def test_outputs_that_do_not_fit_fail(contract: Contract, logits: np.ndarray) -> None:
     with pytest.raises(NetworkFailed, match="does not fit"):
-        task(contract).results(logits, [1, 1])
+        task(contract).results(logits, (), asked([1, 1]))
 
 
 def test_half_precision_outputs_are_taken(contract: Contract) -> None:
-    (result,) = task(contract).results(LOGITS[:1].astype(np.float16), [1])
+    (result,) = task(contract).results(LOGITS[:1].astype(np.float16), (), asked([1]))
     assert (result.labels, result.scores.dtype) == (("label 1",), np.dtype(np.float32))
 
 
 def test_top_k(contract: Contract) -> None:
-    assert task(contract, top_k=4).top_k(None) == 4
+    assert task(contract, top_k=4).options({}).top_k == 4
     for wanted in (0, -1, 6, 2**40, True):
         with pytest.raises(RequestInvalid):
-            task(contract).top_k(wanted)
+            task(contract).options({"top_k": wanted})
 
 
 def test_pack_leaves_failed_rows_empty(contract: Contract) -> None:
     handler = task(contract)
-    tensors = handler.pack([handler.results(LOGITS[:1], [2])[0], None], 2)
+    (result,) = handler.results(LOGITS[:1], (), asked([2]))
+    tensors = pack(handler.fields, [result.record(), None], 2)
     assert tensors["labels"].tolist() == [["label 1", "label 3"], ["", ""]]
     assert np.isnan(tensors["scores"][1]).all() and np.isfinite(tensors["scores"][0]).all()
     assert tensors["scores"].dtype == np.float32

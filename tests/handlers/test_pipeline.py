@@ -72,9 +72,10 @@ def test_no_network_call_without_a_good_image(contract: Contract) -> None:
 
 def test_top_k_of_all_and_of_each(contract: Contract, network: RunNetwork) -> None:
     pipeline = Pipeline(contract, network)
-    assert [len(answer.labels) for answer in pipeline.run(IMAGES[:3], 2)] == [2, 2, 2]
-    assert [len(answer.labels) for answer in pipeline.run(IMAGES[:3], [1, 5, 3])] == [1, 5, 3]
-    for wrong in (0, 6, [1, 2], [1, 2, 9]):
+    assert [len(answer.labels) for answer in pipeline.run(IMAGES[:3], {"top_k": 2})] == [2, 2, 2]
+    each = [pipeline.task.options({"top_k": count}) for count in (1, 5, 3)]
+    assert [len(answer.labels) for answer in pipeline.run(IMAGES[:3], each)] == [1, 5, 3]
+    for wrong in ({"top_k": 0}, {"top_k": 6}, each[:2]):
         with pytest.raises(RequestInvalid):
             pipeline.run(IMAGES[:3], wrong)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from handlers.placement import PLACEMENT_VARIABLE, fused_network, placement, refuse_numpy_2
+from handlers.calls import ONLY
+from handlers.placement import PLACEMENT_VARIABLE, fused_networks, placement, refuse_numpy_2
 from slipway.contract import Contract
 from slipway.errors import EnvironmentUnfit, SettingsInvalid
 
@@ -22,7 +23,7 @@ def test_environment_over_parameter_over_default() -> None:
 
 
 def test_the_network_lies_beside_at_the_same_version(contract: Contract) -> None:
-    assert fused_network(Path("/repo/tiny/3"), contract) == Path("/repo/tiny.onnx/3/model.onnx")
+    assert fused_networks(Path("/repo/tiny/3"), contract) == {ONLY: Path("/repo/tiny.onnx/3/model.onnx")}
 
 
 def test_numpy_2_is_refused() -> None:

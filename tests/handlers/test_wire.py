@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from handlers.wire import errors_column, images_of, parameters_of, request_id_of, top_k_of
+from handlers.wire import errors_column, images_of, parameters_of, request_id_of
 from slipway.errors import ImageEmpty, RequestInvalid
 
 
@@ -41,18 +41,6 @@ def test_tensors_that_are_no_images(tensor: np.ndarray | None) -> None:
 def test_parameters() -> None:
     assert parameters_of("") == parameters_of(None) == parameters_of("[1]") == {}
     assert parameters_of('{"top_k": 3}') == {"top_k": 3}
-
-
-@pytest.mark.parametrize(("value", "expected"), [(3, 3), ("3", 3), (" 7 ", 7), (-1, -1), (None, None)])
-def test_top_k(value: object, expected: int | None) -> None:
-    assert top_k_of({"top_k": value}) == expected
-
-
-@pytest.mark.parametrize("value", [True, 3.0, "x", "3.5", "", [3], "9" * 5000])
-def test_top_k_that_is_no_integer(value: object) -> None:
-    with pytest.raises(RequestInvalid) as caught:
-        top_k_of({"top_k": value})
-    assert len(str(caught.value)) < 300
 
 
 def test_request_id_whatever_its_case() -> None:

@@ -1,0 +1,84 @@
+"""``detection``, ``faces``, ``ocr``, ``embedding``, ``segmentation``: how outputs become answers.
+
+Each section becomes ``settings`` of the contract as it stands here; the task's handler reads it there.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from slipway.spec.base import Section
+
+
+class TaskSection(Section):
+    """What the sections of the tasks share."""
+
+    def settings(self) -> dict[str, Any]:
+        """JSON-ready, for the contract."""
+        return self.model_dump(mode="json")
+
+
+class TileSpec(Section):
+    """Large pictures in overlapping parts; see handlers.tiling."""
+
+    enabled: Literal["auto", "never", "always"] = "auto"
+    overlap: float = Field(default=0.2, ge=0, lt=0.9, description="share of a tile; best no less than an object has")
+    max_tiles: int = Field(default=128, ge=1, le=1000, description="a picture that needs more is scaled down first")
+    above: float = Field(default=1.5, ge=1, description="auto: tile what fitting the input would shrink more than this")
+    reductions: tuple[Annotated[float, Field(ge=1, le=64)], ...] = Field(
+        default=(1.0,), min_length=1, description="scales at which tiles are cut: 1 the picture's own, 2 half of it"
+    )
+    whole: bool = Field(default=True, description="look at the whole picture as well")
+
+
+class DetectionSpec(TaskSection):
+    """From boxes and class scores to detections; see handlers.detection.
+
+    The network's output is float32[N, places, 4 + labels], or with ``anchors_last`` [N, 4 + labels, places] as YOLOv8's;
+    with ``objectness`` one more number follows the box, as YOLOv5's.
+    """
+
+    score_threshold: float = Field(default=0.25, ge=0, le=1)
+    iou_threshold: float = Field(default=0.5, gt=0, le=1, description="overlap above which the lesser box is dropped")
+    max_detections: int = Field(default=100, ge=1, le=3000)
+    candidates: int = Field(default=1000, ge=1, le=30_000, description="best places that suppression looks at")
+    layout: Literal["xyxy", "cxcywh"] = Field(default="xyxy", description="the box: two corners, or centre and sides")
+    units: Literal["pixels", "fraction"] = Field(default="pixels", description="of the network's input")
+    anchors_last: bool = False
+    objectness: bool = False
+    activation: Literal["none", "sigmoid"] = Field(default="none", description="what turns outputs into scores")
+    class_agnostic: bool = Field(default=False, description="boxes of different labels suppress one another too")
+    tile: TileSpec = Field(default_factory=TileSpec)
+
+
+class FacesSpec(TaskSection):
+    """From three networks' proposals to faces; see handlers.faces."""
+
+    score_threshold: float = Field(default=0.7, ge=0, le=1)
+    max_faces: int = Field(default=100, ge=1, le=3000)
+
+
+class OcrSpec(TaskSection):
+    """From a map of text to lines and their words; see handlers.ocr."""
+
+    max_lines: int = Field(default=500, ge=1, le=5000)
+
+
+class EmbeddingSpec(TaskSection):
+    """From a network's output to a vector; see handlers.embedding."""
+
+
+class SegmentationSpec(TaskSection):
+    """From a network's maps to one label per pixel; see handlers.segmentation."""
+
+
+#: The section of each task that has one, by the task's name, which is also its key in the specification.
+SECTIONS: dict[str, type[TaskSection]] = {
+    "detection": DetectionSpec,
+    "faces": FacesSpec,
+    "ocr": OcrSpec,
+    "embedding": EmbeddingSpec,
+    "segmentation": SegmentationSpec,
+}
