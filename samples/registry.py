@@ -14,6 +14,9 @@ from samples.digits.variants import VARIANTS, train
 from samples.photos.catalogue import write_photos
 from samples.photos.plan import ARCHITECTURES, make_photos, make_weights
 from samples.recipes import Made, Progress, Recipe, afresh, silent
+from samples.scenes import plan as scenes
+from samples.scenes.files import SPLITS as SCENES
+from samples.scenes.files import write_scenes
 from slipway.errors import SampleUnavailable
 
 
@@ -91,6 +94,7 @@ def prepare(name: str, settings: Project, progress: Progress = silent) -> Sample
     ``digits``: ``base.safetensors``, ``wide.safetensors``, ``test/<label>_<index>.png|jpg``, and in ``calibration/``
     some of the images that were trained on.
     ``photos``: the photographs in ``images/``, ``resnet18.safetensors``, ``resnet50.safetensors``.
+    ``scenes``: ``detector.safetensors``, and with their truth.json ``test/``, ``calibration/`` and ``big/``.
     Raises SampleUnavailable.
     """
     entry = _entry(name)
@@ -150,6 +154,15 @@ def _prepare_photos(folder: Path, progress: Progress) -> dict[str, Made]:
     return parts
 
 
+def _prepare_scenes(folder: Path, progress: Progress) -> dict[str, Made]:
+    """The detector and every split's folder."""
+    parts = {"detector": scenes.train(folder / "detector.safetensors", _part(progress, 0, 2))}
+    for position, split in enumerate(SCENES):
+        progress(f"drawing {split} scenes", 0.5 + 0.5 * position / len(SCENES))
+        parts[split] = scenes.make_scenes(folder / split, split)
+    return parts
+
+
 def _part(progress: Progress, position: int, count: int) -> Progress:
     """A part's own 0..1 as its share of the whole."""
     return lambda text, fraction: progress(text, (position + fraction) / count)
@@ -181,5 +194,15 @@ _ENTRIES = {
         ),
         _prepare_photos,
         lambda split, out: write_photos(out),
+    ),
+    "scenes": _Entry(
+        SampleInfo(
+            "scenes",
+            "handwritten digits on photographs, small and large scenes, and a detector trained on them here",
+            ("scenes",),
+            tuple(SCENES),
+        ),
+        _prepare_scenes,
+        write_scenes,
     ),
 }
