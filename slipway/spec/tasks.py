@@ -36,8 +36,8 @@ class TileSpec(Section):
 class DetectionSpec(TaskSection):
     """From boxes and class scores to detections; see handlers.detection.
 
-    The network's output is float32[N, places, 4 + labels], or with ``anchors_last`` [N, 4 + labels, places] as YOLOv8's;
-    with ``objectness`` one more number follows the box, as YOLOv5's.
+    The network's output is float32[N, places, 4 + labels], with ``anchors_last`` [N, 4 + labels, places] as YOLOv8's.
+    With ``objectness`` one more number follows the box, as YOLOv5's.
     """
 
     score_threshold: float = Field(default=0.25, ge=0, le=1)
