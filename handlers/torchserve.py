@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handlers.answer import Question
+from handlers.answer import Question, answers
 from handlers.json_request import answer_records, error_record, parse_object, read_body, to_json
 from handlers.log import json_logger
 from handlers.memory import return_freed_memory
@@ -21,7 +21,7 @@ from handlers.networks import open_networks
 from handlers.pipeline import Answer, Pipeline
 from handlers.wire import request_id_of
 from slipway.contract import Contract
-from slipway.errors import ContractInvalid, ImageError, NetworkFailed, RequestInvalid, SlipwayError
+from slipway.errors import ContractInvalid, ImageError, RequestInvalid, SlipwayError
 
 #: Inside an archive: the networks' files by the contract's names.
 NETWORKS_FILE = "networks.json"
@@ -101,15 +101,8 @@ class TorchServeModel:
             return _Slot(ids, error, [])
 
     def _answer(self, questions: Sequence[Question]) -> Sequence[list[Answer] | Exception]:
-        """All requests' images together; each request alone when the network fails, so that nobody pays for another."""
         try:
-            images = [image for question in questions for image in question.images]
-            options = [question.options for question in questions for _ in question.images]
-            answers = iter(self._pipeline.run(images, options) if images else [])
-            return [[next(answers) for _ in question.images] for question in questions]
-        except NetworkFailed as error:
-            alone = len(questions) == 1
-            return [error] if alone else [reply for question in questions for reply in self._answer([question])]
+            return answers(self._pipeline, questions)
         except Exception as error:  # a bug; answered and logged by _respond
             return [error] * len(questions)
 
@@ -118,11 +111,11 @@ class TorchServeModel:
             return self._refuse(slot, reply, context, index)
         try:
             tried = iter(reply)
-            answers = [failed or next(tried) for failed in slot.early]
-            errors = [answer for answer in answers if isinstance(answer, ImageError)]
-            if len(errors) == len(answers):
+            found = [failed or next(tried) for failed in slot.early]
+            errors = [answer for answer in found if isinstance(answer, ImageError)]
+            if len(errors) == len(found):
                 return self._refuse(slot, errors[0], context, index)
-            records = answer_records(self._pipeline.task.fields, answers)
+            records = answer_records(self._pipeline.task.fields, found)
             self._describe(context, index, "application/json")
             return to_json(records if slot.several else records[0])
         except Exception as error:  # a record that cannot be written

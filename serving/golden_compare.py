@@ -10,6 +10,7 @@ import base64
 import binascii
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,17 +84,19 @@ def _unmatched(items: Sequence[str], expected: Record, found: Record) -> list[st
     left = list(range(len(found[items[0]])))
     wrong = []
     for index in range(len(expected[items[0]])):
-        best: list[str] | None = None
-        for at in sorted(left, key=lambda place, own=index: abs(place - own)):
-            problems = [text for name in items for text in _differ(name, expected[name][index], found[name][at])]
-            if not problems:
+        tried: list[list[str]] = []
+        for at in sorted(left, key=partial(_distance, index)):
+            tried.append([text for name in items for text in _differ(name, expected[name][index], found[name][at])])
+            if not tried[-1]:
                 left.remove(at)
-                best = []
                 break
-            best = problems if best is None else best
-        if best:
-            wrong.append(f"item {index}: {'; '.join(best)}")
+        else:
+            wrong.append(f"item {index}: {'; '.join(tried[0]) if tried else 'is missing'}")
     return wrong
+
+
+def _distance(one: int, other: int) -> int:
+    return abs(one - other)
 
 
 def _kind(name: str) -> str:

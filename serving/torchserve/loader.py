@@ -42,6 +42,7 @@ class TorchServeLoader:
         self._loaded: dict[str, set[int]] = {}
         self._stale: set[str] = set()
         self._retiring: dict[tuple[str, int], float] = {}
+        self._defaults: dict[str, int] = {}
         self._look_at = 0.0
 
     @property
@@ -83,7 +84,7 @@ class TorchServeLoader:
             return model not in self._stale and self._loaded.get(model, set()) == set(versions)
 
     def apply(self, model: str, versions: Sequence[int]) -> dict[int, VersionLoadFailed]:
-        """Loads ``versions`` (the most wanted first, which becomes the default) and no other.
+        """Loads ``versions`` (the most wanted first) and no other; the default version stays while it is among them.
 
         Returns those that TorchServe refuses, with reasons. Raises ServerUnavailable when it does not answer.
         """
@@ -98,10 +99,18 @@ class TorchServeLoader:
             except VersionLoadFailed as problem:
                 failed[version] = problem
         good = [version for version in versions if version not in failed]
-        if good:
-            self._client.set_default(model, good[0])
+        if good and self._defaults.get(model) not in good:
+            self.route(model, good[0])
         self._retire(model, (there | set(versions)) - set(good) - failed.keys(), set(good))
         return failed
+
+    def route(self, model: str, version: int) -> None:
+        """Makes a loaded version the one that answers requests without one. Raises ServerUnavailable.
+
+        To be called for a version that has answered right; ``apply`` only sees to it that there is one at all."""
+        if self._defaults.get(model) != version:
+            self._client.set_default(model, version)
+            self._defaults[model] = version
 
     def unload(self, model: str) -> None:
         """Ends all versions of a model at once. Raises ServerUnavailable."""
@@ -109,6 +118,7 @@ class TorchServeLoader:
         with self._lock:
             self._loaded.pop(model, None)
             self._stale.discard(model)
+            self._defaults.pop(model, None)
             self._retiring = {item: due for item, due in self._retiring.items() if item[0] != model}
         self._log.info("unloaded", model=model)
 

@@ -71,11 +71,11 @@ class ManagementClient:
     def models(self, timeout: float = 5.0) -> list[str]:
         """Names of everything registered. Raises ServerUnavailable."""
         found: list[str] = []
-        page_token: str | None = "0"
-        while page_token is not None:
-            page = self._ask("GET", f"/models?limit=100&next_page_token={page_token}", timeout)
+        following: str | None = "0"
+        while following is not None:
+            page = self._ask("GET", f"/models?limit=100&next_page_token={following}", timeout)
             found += [row["modelName"] for row in page.get("models", [])]
-            page_token = page.get("nextPageToken")
+            following = page.get("nextPageToken")
         return found
 
     def describe(self, model: str, timeout: float = 5.0) -> list[VersionInfo]:
