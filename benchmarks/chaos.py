@@ -225,7 +225,7 @@ def _gone(pid: int) -> bool:
 
 
 def _instances(settings: Settings, model: str) -> list[int]:
-    triton = int(control.status(settings).triton["pid"])
+    triton = int(control.status(settings).engine["pid"])
     found = [int(process.pid) for process in stubs(triton, model)]
     if not found:
         raise BenchmarkFailed(f"no process of an instance of {model} below Triton", observed=f"Triton is pid {triton}")
@@ -237,7 +237,7 @@ def _one_instance(settings: Settings, model: str) -> list[int]:
 
 
 def _triton(settings: Settings, model: str) -> list[int]:
-    return [int(control.status(settings).triton["pid"])]
+    return [int(control.status(settings).engine["pid"])]
 
 
 def _envoy(settings: Settings, model: str) -> list[int]:

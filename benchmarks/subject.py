@@ -53,8 +53,8 @@ def find_subject(settings: Settings, model: str) -> Subject:
         network=network,
         edge_http=state["edge"]["http"],
         edge_grpc=state["edge"]["grpc"],
-        triton_grpc=state["triton"]["grpc"],
-        pids={"triton": int(state["triton"]["pid"]), "envoy": int(state["envoy"]["pid"])},
+        triton_grpc=state["engine"]["grpc"],
+        pids={state["engine"]["name"]: int(state["engine"]["pid"]), "envoy": int(state["envoy"]["pid"])},
     )
 
 

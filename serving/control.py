@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serving import folders, process_id
+from serving import folders, leftovers, process_id
 from serving.state import FILE_NAME, ModelState, State, read_state, running_state
-from serving.triton import leftovers, shared_memory
 from slipway.errors import (
     ModelNotFound,
     ServerAlreadyRunning,
@@ -50,22 +49,17 @@ def start_detached(settings: Settings, wait: bool = True, progress: Progress = l
     """Starts the supervisor in the background, or returns the state of the one that runs already.
 
     With ``wait``, until every model answers its golden image. Raises ServerAlreadyRunning when the one that runs
-    serves another repository, VersionLoadFailed when no version of a model could be loaded (the rest is served),
-    and what the start raises: EnvironmentUnfit, PortUnavailable, ServerStartFailed.
+    serves another repository or with another engine, VersionLoadFailed when no version of a model could be loaded (the
+    rest is served), and what the start raises: EnvironmentUnfit, PortUnavailable, ServerStartFailed.
     """
     state = running_state(settings.state_dir)
     if state is None:
         clean_up(settings)
         process = _spawn(settings)
-        progress("starting Triton and Envoy")
+        progress(f"starting {settings.engine} and Envoy")
         state = _wait_started(settings, process)
-    elif state.repository != str(settings.repository):
-        raise ServerAlreadyRunning(
-            "a supervisor of this project serves another repository",
-            observed=state.repository,
-            expected=settings.repository,
-            fix="stop it with `make down`, or choose another SLIPWAY_STATE_DIR",
-        )
+    else:
+        _refuse_another(state, settings)
     return _wait_settled(settings, progress) if wait else state
 
 
@@ -132,11 +126,29 @@ def clean_up(settings: Settings) -> None:
     state = read_state(settings.state_dir)
     if state is None or state.process.alive:
         return
-    for server in (state.envoy, state.triton):
+    for server in (state.envoy, state.engine):
         if "pid" in server:
             process_id.send(server["pid"], server.get("ticks"), signal.SIGKILL)
-    leftovers.sweep(shared_memory.prefix_for(settings.state_dir))
+    leftovers.sweep(settings)
     (settings.state_dir / FILE_NAME).unlink(missing_ok=True)
+
+
+def _refuse_another(state: State, settings: Settings) -> None:
+    """Raises ServerAlreadyRunning when the supervisor that runs does not do what the settings ask for."""
+    if state.repository != str(settings.repository):
+        raise _runs_already("serves another repository", state.repository, str(settings.repository))
+    engine = str(state.engine.get("name"))
+    if settings.engine_is_explicit and engine != settings.engine:
+        raise _runs_already("serves with another engine", engine, settings.engine)
+
+
+def _runs_already(what: str, observed: str, expected: str) -> ServerAlreadyRunning:
+    return ServerAlreadyRunning(
+        f"a supervisor of this project {what}",
+        observed=observed,
+        expected=expected,
+        fix="stop it with `make down`, or set SLIPWAY_STATE_DIR to another folder to run both side by side",
+    )
 
 
 def _spawn(settings: Settings) -> subprocess.Popen[bytes]:

@@ -60,13 +60,14 @@ class ProcessState:
 
 @dataclass(frozen=True)
 class State:
-    """The whole of state.json. ``settled``: every version has been tried at least once since the start."""
+    """The whole of state.json. ``engine``: the model server, its ``name`` as ``SLIPWAY_ENGINE`` spells it, addresses,
+    pid. ``settled``: every version has been tried at least once since the start."""
 
     process: ProcessState
     phase: str
     repository: str
     edge: dict[str, str]
-    triton: dict[str, Any]
+    engine: dict[str, Any]
     envoy: dict[str, Any]
     models: tuple[ModelState, ...] = ()
     restarts: dict[str, int] = field(default_factory=dict)
@@ -86,7 +87,7 @@ class State:
         """JSON-ready values for people and scripts: everything but the key of Triton's restricted APIs."""
         values = asdict(self)
         process = values.pop("process")
-        values["triton"].pop("admin_key", None)
+        values["engine"].pop("admin_key", None)
         return {"pid": process["pid"], **values}
 
     def write(self, folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -27,6 +28,7 @@ class Settings(BaseModel):
 
     root: Path = Field(description="the project: holds config/models")
     repository: Path = Field(default=Path("model_repository"), description="the versioned model repository")
+    engine: Literal["triton", "torchserve"] = Field(default="triton", description="the model server that answers")
     state_dir: Path = Field(default=Path(".slipway/run"), description="state, logs and generated files of servers")
     cache_dir: Path = Field(default=Path("var/cache"), description="downloaded weights")
     triton_env: Path = Field(default=Path(".venv-triton"), description="the virtual environment of the embedded Triton")
@@ -56,6 +58,11 @@ class Settings(BaseModel):
     def ports_are_explicit(self) -> bool:
         """Whether a person chose the edge's ports; then a taken one is an error, not a reason to take another."""
         return bool({"http_port", "grpc_port"} & self.model_fields_set)
+
+    @property
+    def engine_is_explicit(self) -> bool:
+        """Whether a person chose the engine; else one that runs already is as good as the default."""
+        return "engine" in self.model_fields_set
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:

@@ -23,8 +23,8 @@ GRPC_CLUSTER = "engine_grpc"
 DISCARD_CLUSTER = "discard"
 
 _ROUTE_TYPE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-#: Bridges a restart of the engine: back-offs of 0.05 s growing to 0.5 s (Envoy draws each between 0 and that), about 12 s
-#: on average; the route's timeout ends it in any case.
+#: Bridges a restart of the engine: back-offs of 0.05 s growing to 0.5 s (Envoy draws each between 0 and that), about
+#: 12 s on average; the route's timeout ends it in any case.
 _RETRIES = 50
 
 

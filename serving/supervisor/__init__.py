@@ -1,1 +1,1 @@
-"""The process behind ``slipway serve``: runs Triton and Envoy, keeps them equal to the repository, heals them."""
+"""The process behind ``slipway serve``: runs an engine and Envoy, keeps them equal to the repository, heals them."""

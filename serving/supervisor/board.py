@@ -88,7 +88,7 @@ class Board:
                 self._touch(record)
 
     def all_loading(self) -> None:
-        """Triton is gone: nothing is ready. A version that failed is tried again only if it answered before."""
+        """The engine is gone: nothing is ready. A version that failed is tried again only if it answered before."""
         with self._lock:
             for record in self._records.values():
                 lost = {v: VersionState(v, "loading") for v in record.desired.active}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ class DesiredModel:
     """One public model as it should be served.
 
     ``active``: versions to load, the most wanted first: the pointer's, then the one before it, then the newest.
-    ``networks``: Triton model name -> the active versions that have it. ``called``: version -> the network it calls
-    by BLS, empty when the public model opens the network itself. ``pointer_updated``: the pointer's stamp, or "".
+    ``networks``: Triton model name -> the active versions that have it. ``called``: version -> the networks it calls
+    by BLS, empty when the public model opens its networks itself. ``pointer_updated``: the pointer's stamp, or "".
     """
 
     model: str
@@ -25,35 +25,46 @@ class DesiredModel:
     active: tuple[int, ...]
     placement: str
     networks: dict[str, tuple[int, ...]]
-    called: dict[int, str]
+    called: dict[int, tuple[str, ...]]
     pointer_updated: str = ""
 
 
 def read_desired(repository: Repository, model: str, load_previous: bool = True) -> DesiredModel:
     """Raises what the repository raises for a damaged model; other models are not touched by that."""
+    found = read_in_process(repository, model, load_previous)
+    active = found.active
     config = model_config.read_config(config_path(repository.path, model))
-    published = tuple(repository.versions(model))
-    pointer = repository.pointer(model)
-    stable = pointer.stable if pointer is not None else published[-1]
-    previous = pointer.previous if pointer is not None and load_previous else None
-    wanted = dict.fromkeys([stable, previous, published[-1]])
-    active = tuple(version for version in wanted if version in published)
     placement = model_config.placement(config)
-    own = {version: repository.contract(model, version).network.model for version in active}
+    own = {version: _networks(repository, model, version) for version in active}
     called = own if placement == "separate" else {}
-    names = set(called.values()) | _direct(config, set(own.values()))
+    names = {name for found in called.values() for name in found} | _direct(config, set().union(*own.values()))
     present = {version: set(repository.manifest(model, version).networks) for version in active}
     networks = {name: tuple(version for version in active if name in present[version]) for name in sorted(names)}
+    present_networks = {name: versions for name, versions in networks.items() if versions}
+    return replace(found, placement=placement, networks=present_networks, called=called)
+
+
+def read_in_process(repository: Repository, model: str, load_previous: bool = True) -> DesiredModel:
+    """As :func:`read_desired`, for an engine whose public models always open their networks themselves."""
+    published = tuple(repository.versions(model))
+    pointer = repository.pointer(model)
+    previous = pointer.previous if load_previous else None
+    wanted = dict.fromkeys([pointer.stable, previous, published[-1]])
     return DesiredModel(
         model=model,
-        pointer=stable,
+        pointer=pointer.stable,
         published=published,
-        active=active,
-        placement=placement,
-        networks={name: versions for name, versions in networks.items() if versions},
-        called=called,
-        pointer_updated=pointer.updated if pointer is not None else "",
+        active=tuple(version for version in wanted if version in published),
+        placement="in process",
+        networks={},
+        called={},
+        pointer_updated=pointer.updated,
     )
+
+
+def _networks(repository: Repository, model: str, version: int) -> tuple[str, ...]:
+    """The networks behind a version's answers, as models of the repository."""
+    return tuple(network.model for network in repository.contract(model, version).networks().values())
 
 
 def _direct(config: Any, own: set[str]) -> set[str]:

@@ -1,7 +1,7 @@
-"""The orderly end: no new requests, the accepted ones answered, then Envoy, then Triton.
+"""The orderly end: no new requests, the accepted ones answered, then Envoy, then the engine.
 
-Nothing is in flight when Triton is told to stop, so it may be stopped quickly; that matters because it waits its
-whole exit timeout when an instance was ever replaced (2.51: the dead one is never released).
+Nothing is in flight when the engine is told to stop, so it may be stopped quickly: Triton waits its whole exit timeout
+when an instance was ever replaced (2.51: the dead one is never released), and TorchServe resets what it has (0.12).
 """
 
 from __future__ import annotations
@@ -11,35 +11,29 @@ from collections.abc import Callable
 
 from serving.json_log import ComponentLog
 from serving.supervisor.edge_server import EdgeServer
-from serving.supervisor.triton_server import TritonServer
+from serving.supervisor.engine import Engine
 from serving.supervisor.worker import Worker
 from slipway.errors import SlipwayError
 
 _ENVOY_GRACE = 5.0
-_TRITON_GRACE = 5.0
-_SLOW_TRITON_GRACE = 1.0
+_UNDRAINED_GRACE = 1.0
 _POLL = 0.05
 
 
 def drain_and_stop(
-    triton: TritonServer,
+    engine: Engine,
     edge: EdgeServer,
     worker: Worker,
     drain_seconds: float,
     signals: Callable[[], int],
     log: ComponentLog,
-    slow_triton: bool,
 ) -> None:
-    """Stops both servers; a second signal ends the wait for accepted requests.
-
-    ``slow_triton``: it would wait for its exit timeout in any case, so it gets a shorter grace.
-    """
+    """Stops both servers; a second signal ends the wait for accepted requests."""
     drained = _drain(edge, drain_seconds, signals, log)
     edge.stop(_ENVOY_GRACE if drained else 1.0)
     worker.stop(timeout=0.1)
-    grace = _SLOW_TRITON_GRACE if slow_triton or not drained else _TRITON_GRACE
-    code = triton.stop(grace)
-    log.info("servers ended", drained=drained, triton_returncode=code)
+    code = engine.stop(engine.stop_grace if drained else min(engine.stop_grace, _UNDRAINED_GRACE))
+    log.info("servers ended", drained=drained, engine=engine.name, returncode=code)
 
 
 def _drain(edge: EdgeServer, timeout: float, signals: Callable[[], int], log: ComponentLog) -> bool:

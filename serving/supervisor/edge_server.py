@@ -13,8 +13,8 @@ from serving.edge import config as edge_config
 from serving.edge.process import EdgeConfig, command
 from serving.edge.routes import EdgeRoutes
 from serving.json_log import ComponentLog, open_log
+from serving.supervisor.engine import Addresses
 from serving.supervisor.process import ManagedProcess
-from serving.triton.launcher import TritonConfig
 from slipway.errors import ServerNotRunning, ServerStartFailed
 from slipway.settings import Settings
 
@@ -23,7 +23,7 @@ _ROTATE_SECONDS = 20.0
 _ACCESS_LOG_BYTES = 64 << 20
 
 
-def configure(settings: Settings, triton: TritonConfig, log: ComponentLog) -> EdgeConfig:
+def configure(settings: Settings, engine: Addresses, log: ComponentLog) -> EdgeConfig:
     """The edge's addresses. Raises PortUnavailable for a taken port that was asked for by name."""
     explicit = settings.ports_are_explicit
     http = ports.choose(settings.host, settings.http_port, explicit, "HTTP")
@@ -36,11 +36,12 @@ def configure(settings: Settings, triton: TritonConfig, log: ComponentLog) -> Ed
         http_port=http,
         grpc_port=grpc,
         admin_port=ports.free_ports("127.0.0.1", 1)[0],
-        engine_http_port=triton.http_port,
-        engine_grpc_port=triton.grpc_port,
+        engine_http_port=engine.http,
+        engine_grpc_port=engine.grpc,
         max_request_bytes=settings.max_request_bytes,
         log_dir=settings.state_dir / "logs",
         work_dir=settings.state_dir / "edge",
+        engine=settings.engine,
     )
 
 
@@ -96,9 +97,9 @@ class EdgeServer:
         except (FileNotFoundError, ServerNotRunning) as problem:
             self.log.warning("the access log was not rotated", reason=str(problem))
 
-    def point_at(self, triton: TritonConfig) -> None:
-        """Takes other Triton ports; the next start uses them."""
-        self.config = replace(self.config, engine_http_port=triton.http_port, engine_grpc_port=triton.grpc_port)
+    def point_at(self, engine: Addresses) -> None:
+        """Takes other ports of the engine; the next start uses them."""
+        self.config = replace(self.config, engine_http_port=engine.http, engine_grpc_port=engine.grpc)
 
     def drain(self, timeout: float) -> bool:
         """No new requests, and waits for the accepted ones; False when some are left after ``timeout`` seconds."""

@@ -1,7 +1,7 @@
 """Makes what is served equal to what the repository says, one model at a time, and proves every version first.
 
-Runs on the loading thread. A version that is damaged, refused by Triton or wrong about its golden image is marked as
-failed with its reason and left out; what served before goes on.
+Runs on the loading thread. A version that is damaged, refused by the engine or wrong about its golden image is marked
+as failed with its reason and left out; what served before goes on.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from serving.json_log import ComponentLog
-from serving.supervisor import golden
 from serving.supervisor.board import Board
-from serving.supervisor.desired import DesiredModel, read_desired
-from serving.supervisor.loader import Loader
-from serving.triton.client import ControlClient
+from serving.supervisor.desired import DesiredModel
+from serving.supervisor.engine import Session
 from serving.triton.model_config import usable_cores
 from slipway.errors import InstanceDead, ServerUnavailable, SlipwayError
 from slipway.repository import Repository
@@ -25,7 +23,6 @@ from slipway.repository import Repository
 #: A version that answered before and cannot be loaded again (memory, disk) is tried again this often; one that never
 #: answered is not, until the pointer names it anew: its files never change.
 _RETRY_SECONDS = 20.0
-_GOLDEN_TIMEOUT = 20.0
 _SILENT_PROBES = 3
 #: A load is mostly one core's work (a process starts and imports its runtime); models do not wait for each other.
 _PARALLEL_LOADS = min(4, usable_cores())
@@ -43,19 +40,11 @@ class Outcome:
 
 
 class Reconciler:
-    """One per Triton process; ``board`` outlives it."""
+    """One per process of the engine; ``board`` outlives it."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        client: ControlClient,
-        loader: Loader,
-        board: Board,
-        log: ComponentLog,
-        load_previous: bool = True,
-    ) -> None:
-        self._repository, self._client, self._loader = repository, client, loader
-        self._board, self._log, self._load_previous = board, log, load_previous
+    def __init__(self, repository: Repository, session: Session, board: Board, log: ComponentLog) -> None:
+        self._repository, self._session, self._loader = repository, session, session.loader
+        self._board, self._log = board, log
         self._verified: set[tuple[str, int]] = set()
         self._pointers: dict[str, str] = {}
         self._retries: dict[tuple[str, int], float] = {}
@@ -66,7 +55,7 @@ class Reconciler:
         return any(when <= time.monotonic() for when in self._retries.values())
 
     def run(self) -> None:
-        """One pass over the whole repository. Raises ServerUnavailable when Triton stops answering; run it again."""
+        """A pass over the whole repository. Raises ServerUnavailable when the engine stops answering: run again."""
         self._forgive()
         wanted = self._observe()
         with ThreadPoolExecutor(max_workers=_PARALLEL_LOADS, thread_name_prefix="load") as pool:
@@ -81,6 +70,7 @@ class Reconciler:
             # A model whose files cannot be read at the moment goes on serving what it served.
             if name.split(".")[0] in readable or name.split(".")[0] not in self._repository.models():
                 self._loader.unload(name)
+        self._session.looked()
 
     def probe(self) -> bool:
         """Asks every ready version for its golden answer. True when one is to be loaded anew: run a pass then."""
@@ -90,15 +80,16 @@ class Reconciler:
                 problem = self._probe_one(desired.model, version)
                 if problem is not None:
                     self._log.error("golden probe failed", model=desired.model, version=version, reason=str(problem))
-                    for name in {desired.model, desired.called.get(version, desired.model)}:
+                    for name in {desired.model, *desired.called.get(version, ())}:
                         self._loader.mark_stale(name)
                     found = True
+        self._session.looked()
         return found
 
     def _probe_one(self, model: str, version: int) -> SlipwayError | None:
         """What is wrong; silence counts only after several probes in a row, for a long queue is silent too."""
         try:
-            self._public_check(model)(version)
+            self._session.checks.public(model, version)
         except ServerUnavailable as problem:
             self._silent[model, version] += 1
             if self._silent[model, version] < _SILENT_PROBES:
@@ -117,7 +108,7 @@ class Reconciler:
         wanted = []
         for name in names:
             try:
-                desired = read_desired(self._repository, name, self._load_previous)
+                desired = self._session.desired(name)
             except SlipwayError as problem:
                 self._log.error("a model cannot be read", model=name, reason=str(problem))
                 self._board.problem(name, str(problem))
@@ -173,19 +164,19 @@ class Reconciler:
         checked = False
         for network, having in desired.networks.items():
             check = self._network_check(desired.model, network)
-            self._loader.count_auto(network, called=network in desired.called.values())
+            self._loader.count_auto(network, called=any(network in names for names in desired.called.values()))
             outcome = self._serve(network, [version for version in having if version in candidates], check, False)
             checked = checked or outcome.checked
             self._board.mark_network(desired.model, network, outcome.ok)
             for version, problem in outcome.failed.items():
                 self._log.error("network refused", network=network, version=version, reason=str(problem))
-                if desired.called.get(version) == network:
+                if network in desired.called.get(version, ()):
                     self._fail(desired.model, version, problem)
                     candidates.remove(version)
         return checked
 
     def _serve(self, name: str, versions: Sequence[int], check: Check, check_anyway: bool) -> Outcome:
-        """Loads ``versions`` of a Triton model and asks each; repeats without those that answer wrongly."""
+        """Loads ``versions`` of a model of the server and asks each; repeats without those that answer wrongly."""
         left, failed, checked = list(versions), dict[int, SlipwayError](), False
         while left:
             changed = not self._loader.is_current(name, left)
@@ -216,12 +207,10 @@ class Reconciler:
         return None
 
     def _public_check(self, model: str) -> Check:
-        return lambda version: golden.check_public(self._client, self._repository, model, version, _GOLDEN_TIMEOUT)
+        return lambda version: self._session.checks.public(model, version)
 
     def _network_check(self, model: str, network: str) -> Check:
-        return lambda version: golden.check_network(
-            self._client, self._repository, model, network, version, _GOLDEN_TIMEOUT
-        )
+        return lambda version: self._session.checks.network(model, network, version)
 
     def _intact(self, model: str, version: int) -> bool:
         """Every file's sha256 is the manifest's; read once per version, for published files do not change."""

@@ -13,16 +13,16 @@ from serving import folders, process_id
 from serving.edge.routes import EdgeRoutes
 from serving.json_log import open_log
 from serving.state import FILE_NAME, ProcessState, State
-from serving.supervisor import edge_server, triton_server
+from serving.supervisor import edge_server
 from serving.supervisor.backoff import Backoff
 from serving.supervisor.board import Board
 from serving.supervisor.drain import drain_and_stop
 from serving.supervisor.edge_server import EdgeServer
+from serving.supervisor.engine import Engine
+from serving.supervisor.engines import open_engine
 from serving.supervisor.fingerprint import fingerprint
-from serving.supervisor.loader import Loader
 from serving.supervisor.lock import locked
 from serving.supervisor.reconcile import Reconciler
-from serving.supervisor.triton_server import TritonServer
 from serving.supervisor.worker import Worker
 from slipway.errors import ServerStartFailed
 from slipway.repository import Repository
@@ -46,7 +46,7 @@ class Supervisor:
         self._log = open_log("supervisor", settings.state_dir / "logs", echo)
         self._repository = Repository(settings.repository)
         self._board = Board()
-        self._backoffs = {"triton": Backoff(), "envoy": Backoff()}
+        self._backoffs = {settings.engine: Backoff(), "envoy": Backoff()}
         self._instances: dict[str, Backoff] = defaultdict(lambda: Backoff(budget=8))
         self._signals = 0
         self._woken = threading.Event()
@@ -73,11 +73,11 @@ class Supervisor:
                 self._end()
 
     def _start(self) -> None:
-        config = triton_server.configure(self._settings)
-        self._triton = TritonServer(config, self._settings.state_dir, self._log)
-        self._edge = EdgeServer(edge_server.configure(self._settings, config, self._log), self._log)
-        self._log.info("starting", repository=str(self._settings.repository), versions=config.triton.versions)
-        self._start_triton()
+        self._engine = open_engine(self._settings, self._log)
+        engine, repository = self._engine, str(self._settings.repository)
+        self._edge = EdgeServer(edge_server.configure(self._settings, engine.addresses, self._log), self._log)
+        self._log.info("starting", engine=engine.name, repository=repository, versions=engine.versions)
+        self._start_engine()
         # Envoy takes seconds to be ready; models load on their thread meanwhile.
         self._edge.start(_EDGE_START_SECONDS, self._stopping)
 
@@ -86,48 +86,41 @@ class Supervisor:
         self._draining = True
         self._publish()
         patience = self._settings.drain_seconds
-        slow = self._loader.replaced
-        drain_and_stop(self._triton, self._edge, self._worker, patience, lambda: self._signals, self._log, slow)
+        drain_and_stop(self._engine, self._edge, self._worker, patience, lambda: self._signals, self._log)
 
     def _stopping(self) -> bool:
         return self._signals > 0
 
-    def _start_triton(self) -> None:
-        client = self._triton.start(self._settings.start_seconds, self._stopping)
-        pid = self._triton.process.pid if self._triton.process is not None else 0
-        timeout = self._settings.start_seconds
-        self._loader = Loader(client, pid, self._settings.repository, self._log, timeout)
-        reconciler = Reconciler(
-            self._repository, client, self._loader, self._board, self._log, self._settings.load_previous
-        )
-        self._worker = Worker(reconciler, self._log)
+    def _start_engine(self) -> None:
+        self._session = self._engine.start(self._settings.start_seconds, self._stopping)
+        self._worker = Worker(Reconciler(self._repository, self._session, self._board, self._log), self._log)
         self._worker.start()
 
     def _tick(self) -> None:
-        if self._triton.died:
-            self._restart_triton()
+        if self._engine.died:
+            self._restart_engine()
         if self._edge.died:
             self._restart_edge()
         self._edge.rotate_access_log()
-        if not self._triton.died:
+        if not self._engine.died:
             self._watch_instances()
             self._watch_wedged()
-            self._loader.reap_orphans()
+            self._session.loader.reap_orphans()
         self._watch_repository()
         self._publish()
 
     def _watch_instances(self) -> None:
-        """A dead instance is replaced by a load that differs: its siblings serve until the new set is ready."""
-        stubs = self._loader.stubs()
-        dead = [stub for stub in stubs if not stub.alive and self._instances[stub.model].may_start()]
-        alive = {(stub.model, stub.version) for stub in stubs if stub.alive}
-        for stub in dead:
-            self._log.error("an instance died", model=stub.model, version=stub.version, instance=stub.instance)
-            if (stub.model, stub.version) not in alive:
-                self._board.mark(stub.model, stub.version, "loading")
-        for model in {stub.model for stub in dead}:
+        """A version without a living instance does not answer until one does; what the engine leaves to us is done."""
+        found = self._engine.instances()
+        dead = [item for item in found if not item.alive and self._instances[item.model].may_start()]
+        alive = {(item.model, item.version) for item in found if item.alive}
+        for item in dead:
+            self._log.error("an instance died", model=item.model, version=item.version, instance=item.instance)
+            if (item.model, item.version) not in alive:
+                self._board.mark(item.model, item.version, "loading")
+        for model in {item.model for item in dead}:
             self._instances[model].record()
-            self._loader.mark_stale(model)
+            self._engine.renew(model)
             self._worker.request()
 
     def _restarts(self) -> dict[str, int]:
@@ -135,13 +128,13 @@ class Supervisor:
         return {name: item.total for name, item in self._backoffs.items()} | {"instances": instances}
 
     def _watch_wedged(self) -> None:
-        if self._worker.failures < _WEDGED_AFTER or self._triton.client is None or self._triton.process is None:
+        if self._worker.failures < _WEDGED_AFTER or self._engine.process is None:
             return
-        if self._triton.client.live(_WEDGED_TIMEOUT):
+        if self._engine.live(_WEDGED_TIMEOUT):
             self._worker.failures = 0
             return
-        self._log.error("triton does not answer and is killed", pid=self._triton.process.pid)
-        self._triton.process.kill()
+        self._log.error(f"{self._engine.name} does not answer and is killed", pid=self._engine.process.pid)
+        self._engine.process.kill()
 
     def _watch_repository(self) -> None:
         if time.monotonic() < self._look_at:
@@ -152,32 +145,32 @@ class Supervisor:
             self._seen = now
             self._worker.request()
 
-    def _restart_triton(self) -> None:
-        backoff = self._backoffs["triton"]
+    def _restart_engine(self) -> None:
+        backoff, name = self._backoffs[self._engine.name], self._engine.name
         self._board.all_loading()
         self._publish()
         if not backoff.may_start():
             return
-        code = self._triton.process.returncode if self._triton.process is not None else None
-        self._log.error("triton died and is started again", returncode=code)
+        code = self._engine.process.returncode if self._engine.process is not None else None
+        self._log.error(f"{name} died and is started again", returncode=code)
         self._worker.stop(timeout=5.0)
         backoff.record()
         try:
-            self._triton.stop(grace=0.0)
-            self._start_triton()
+            self._engine.stop(grace=0.0)
+            self._start_engine()
         except ServerStartFailed as problem:
-            self._log.error("triton did not start", reason=str(problem))
+            self._log.error(f"{name} did not start", reason=str(problem))
             self._give_way()
 
     def _give_way(self) -> None:
         """After a failed start: no half-started process, and other ports when somebody took ours."""
-        if self._triton.ports_taken():
-            self._triton.move_ports()
-            self._edge.point_at(self._triton.config)
+        if self._engine.ports_taken():
+            self._engine.move_ports()
+            self._edge.point_at(self._engine.addresses)
             self._edge.stop(grace=2.0)
             self._edge.start(_EDGE_START_SECONDS, self._stopping)
-        elif self._triton.process is not None:
-            self._triton.process.kill()
+        elif self._engine.process is not None:
+            self._engine.process.kill()
 
     def _restart_edge(self) -> None:
         if not self._backoffs["envoy"].may_start():
@@ -196,12 +189,12 @@ class Supervisor:
         """Routes and state file, when something in them changed."""
         routes = EdgeRoutes(ready=self._serving(), default_versions=self._board.default_versions())
         self._edge.update(routes)
-        triton, envoy = self._triton.process, self._edge.process
+        engine, envoy = self._engine.process, self._edge.process
         mark = (
             self._board.changes,
             self._phase(),
             self._worker.settled,
-            triton.pid if triton else None,
+            engine.pid if engine else None,
             envoy.pid if envoy else None,
             *self._restarts().values(),
         )
@@ -210,14 +203,14 @@ class Supervisor:
             self._state().write(self._settings.state_dir)
 
     def _serving(self) -> bool:
-        return not self._draining and not self._triton.died and self._worker.settled and self._board.all_routed()
+        return not self._draining and not self._engine.died and self._worker.settled and self._board.all_routed()
 
     def _phase(self) -> str:
         if self._draining:
             return "draining"
-        down = self._triton.died or self._edge.died
+        down = self._engine.died or self._edge.died
         tired = any(item.exhausted for item in (*self._backoffs.values(), *self._instances.values()))
-        if not self._worker.settled and not self._backoffs["triton"].total:
+        if not self._worker.settled and not self._backoffs[self._engine.name].total:
             return "starting"
         return "ready" if self._serving() and self._board.as_wanted() and not down and not tired else "degraded"
 
@@ -227,7 +220,7 @@ class Supervisor:
             phase=self._phase(),
             repository=str(self._settings.repository),
             edge=self._edge.address(),
-            triton=self._triton.state(),
+            engine=self._engine.state(),
             envoy=self._edge.state(),
             models=self._board.states(),
             restarts=self._restarts(),
@@ -244,8 +237,8 @@ class Supervisor:
 
     def _end(self) -> None:
         """Whatever happened, nothing of ours stays: children, shared memory, state file."""
-        for name in ("_edge", "_triton"):
-            server: EdgeServer | TritonServer | None = getattr(self, name, None)
+        for name in ("_edge", "_engine"):
+            server: EdgeServer | Engine | None = getattr(self, name, None)
             if server is not None:
                 server.stop(grace=0.0)
         (self._settings.state_dir / FILE_NAME).unlink(missing_ok=True)

@@ -15,7 +15,7 @@ _PROBE_SECONDS = 10.0
 
 
 class Worker:
-    """One per Triton process. ``request`` asks for a pass; passes never overlap, and one that failed is repeated.
+    """One per process of the engine. ``request`` asks for a pass; passes never overlap; one that failed is repeated.
 
     ``settled``: at least one whole pass went through. ``failures``: passes in a row that did not; probes count too.
     """

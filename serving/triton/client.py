@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
+from handlers.fields import Field, unpack
 from serving.triton.launcher import ADMIN_HEADER
 from slipway.errors import InstanceDead, NetworkFailed, ServerUnavailable, SlipwayError, VersionLoadFailed
 
@@ -26,14 +28,6 @@ class IndexEntry:
     version: int | None
     state: str
     reason: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One image's result from a public model: labels best first, scores float32[k]."""
-
-    labels: tuple[str, ...]
-    scores: npt.NDArray[np.float32]
 
 
 class ControlClient:
@@ -106,19 +100,29 @@ class ControlClient:
             for row in reply.models
         ]
 
-    def classify(self, model: str, version: int, image: bytes, top_k: int | None, timeout: float) -> Answer:
-        """One encoded image through a public model. Raises InstanceDead, NetworkFailed, ServerUnavailable."""
+    def ask(
+        self,
+        model: str,
+        version: int,
+        image: bytes,
+        fields: Sequence[Field],
+        timeout: float,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """One encoded image through a public model: its record, JSON-ready. ``fields``: those of the model's task.
+
+        Raises InstanceDead, NetworkFailed, ServerUnavailable."""
         tensor = triton.InferInput("image", [1, 1], "BYTES")
         tensor.set_data_from_numpy(np.array([[image]], dtype=object))
-        parameters = {"top_k": top_k} if top_k is not None else None
-        reply = self._infer(model, version, [tensor], timeout, parameters)
-        labels = tuple(item.decode("utf-8", "replace") for item in reply.as_numpy("labels")[0])
-        return Answer(labels, np.asarray(reply.as_numpy("scores")[0], dtype=np.float32))
+        reply = self._infer(model, version, [tensor], timeout, dict(parameters or {}) or None)
+        names = [field.name for field in fields]
+        tensors = {name: found for name in names if (found := reply.as_numpy(name)) is not None}
+        return unpack(fields, tensors)[0]
 
     def run_network(
         self, model: str, version: int, pixels: npt.NDArray[np.uint8], timeout: float, names: tuple[str, str]
     ) -> npt.NDArray[np.float32]:
-        """``pixels: uint8[N, H, W, 3]`` through a network; ``names`` of its input and output. Raises as classify."""
+        """``pixels: uint8[N, H, W, 3]`` through a network; ``names`` of its input and output. Raises as ask."""
         tensor = triton.InferInput(names[0], list(pixels.shape), "UINT8")
         tensor.set_data_from_numpy(pixels)
         reply = self._infer(model, version, [tensor], timeout, None)

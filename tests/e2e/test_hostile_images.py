@@ -100,7 +100,7 @@ class Asker:
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 def test_alone_each_is_refused_with_a_code(product: Product, transport: str) -> None:
-    asker, triton = Asker(product, transport), product.state.triton["pid"]
+    asker, triton = Asker(product, transport), product.state.engine["pid"]
     refused = 0
     for name, data in IMAGES.items():
         try:
@@ -116,7 +116,7 @@ def test_alone_each_is_refused_with_a_code(product: Product, transport: str) -> 
         else:
             assert name not in MUST_FAIL, f"{name} was answered {labels}"
     assert refused >= len(MUST_FAIL) >= 50
-    assert product.state.triton["pid"] == triton
+    assert product.state.engine["pid"] == triton
 
 
 def test_in_a_batch_the_others_are_answered(product: Product) -> None:

@@ -118,7 +118,7 @@ def expected(gain: float, image: bytes) -> tuple[str, float]:
 
 
 def stubs(served: Served, model: str) -> list:
-    return [stub for stub in list_stubs(served.state.triton["pid"], served.settings.repository) if stub.model == model]
+    return [stub for stub in list_stubs(served.state.engine["pid"], served.settings.repository) if stub.model == model]
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
@@ -171,18 +171,18 @@ def _pixels(array: np.ndarray) -> triton_grpc.InferInput:
 
 
 def test_triton_keeps_its_own_apis_closed_and_to_itself(served: Served) -> None:
-    address = served.state.triton["grpc"]
+    address = served.state.engine["grpc"]
     assert address.startswith("127.0.0.1:")
     client = triton_grpc.InferenceServerClient(address)
     with pytest.raises(triton_grpc.InferenceServerException):
         client.unload_model("colour")
     client.close()
-    with ControlClient(address, served.state.triton["admin_key"]) as control_client:
+    with ControlClient(address, served.state.engine["admin_key"]) as control_client:
         assert {(row.name, row.version, row.state) for row in control_client.index()} >= {("colour", 1, "READY")}
         assert control_client.ready("colour", 1) and not control_client.ready("colour", 99)
     state_file = served.settings.state_dir / "state.json"
     assert state_file.stat().st_mode & 0o077 == 0
-    assert "admin_key" not in served.state.to_dict()["triton"]
+    assert "admin_key" not in served.state.to_dict()["engine"]
 
 
 def test_a_second_start_finds_the_first(served: Served) -> None:
@@ -222,7 +222,7 @@ def test_a_model_whose_only_instance_is_killed_answers_again(served: Served) -> 
 
 def test_a_killed_triton_is_started_again(served: Served) -> None:
     before = served.state.restarts["triton"]
-    os.kill(served.state.triton["pid"], signal.SIGKILL)
+    os.kill(served.state.engine["pid"], signal.SIGKILL)
     killed = time.monotonic()
     served.until(lambda: served.state.restarts["triton"] > before)
     with served.client() as client:
@@ -352,7 +352,7 @@ def test_a_killed_supervisor_takes_its_servers_along_and_the_next_start_is_clean
     processes = _processes(state, served)
     os.kill(state.pid, signal.SIGKILL)
     killed = time.monotonic()
-    while not all(_gone(pid) for pid in (state.triton["pid"], state.envoy["pid"])):
+    while not all(_gone(pid) for pid in (state.engine["pid"], state.envoy["pid"])):
         assert time.monotonic() - killed < 5
         time.sleep(0.05)
     with pytest.raises(ServerNotRunning):
@@ -402,8 +402,8 @@ def _access_log(served: Served) -> list[dict]:
 
 
 def _processes(state: State, served: Served) -> list[int]:
-    stubs_found = list_stubs(state.triton["pid"], served.settings.repository)
-    return [state.pid, state.triton["pid"], state.envoy["pid"], *(stub.pid for stub in stubs_found)]
+    stubs_found = list_stubs(state.engine["pid"], served.settings.repository)
+    return [state.pid, state.engine["pid"], state.envoy["pid"], *(stub.pid for stub in stubs_found)]
 
 
 def _gone(pid: int) -> bool:

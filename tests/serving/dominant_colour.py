@@ -108,8 +108,8 @@ def _golden(agreed: Contract, recipe: Recipe, scratch: Path) -> None:
     image.save(scratch / "input.png")
     pipeline = Pipeline(agreed, lambda pixels: logits(pixels, recipe.gain))
     result = pipeline.run([(scratch / "input.png").read_bytes()])[0]
-    values = {"labels": list(result.labels), "scores": [float(score) for score in result.scores]}
-    (scratch / "expected.json").write_text(json.dumps(values))
+    record = {"labels": list(result.labels), "scores": [float(score) for score in result.scores]}
+    (scratch / "expected.json").write_text(json.dumps({"record": record}))
 
 
 def _onnx(path: Path, gain: float) -> None:

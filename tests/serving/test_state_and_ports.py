@@ -26,7 +26,7 @@ def state(pid: int, ticks: int | None) -> State:
         phase="ready",
         repository="/repository",
         edge={"http": "127.0.0.1:8000", "grpc": "127.0.0.1:8001"},
-        triton={"grpc": "127.0.0.1:9", "admin_key": "secret"},
+        engine={"name": "triton", "grpc": "127.0.0.1:9", "admin_key": "secret"},
         envoy={},
         models=(model,),
         settled=True,
@@ -38,7 +38,7 @@ def test_state_is_private_and_survives_the_file(tmp_path: Path) -> None:
     own.write(tmp_path)
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
     found = running_state(tmp_path)
-    assert found is not None and found.models == own.models and found.triton == own.triton
+    assert found is not None and found.models == own.models and found.engine == own.engine
     values = found.to_dict()
     assert values["pid"] == os.getpid() and "secret" not in json.dumps(values)
     assert values["models"][0]["versions"][1]["reason"] == "why"

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.supervisor.desired import read_desired
-from serving.supervisor.golden import SCORE_TOLERANCE, read_golden
+from serving.golden import read_golden
+from serving.golden_compare import SCORE_TOLERANCE
+from serving.supervisor.desired import read_desired, read_in_process
 from slipway.errors import RepositoryDamaged, VersionLoadFailed
 from slipway.repository import Repository
 from tests.serving.dominant_colour import Recipe, publish
@@ -45,7 +46,7 @@ def test_networks_are_the_served_one_unless_others_are_named(repository: Reposit
     assert read_desired(repository, "colour").networks == {}, "none was asked for"
     publish(repository, tmp_path / "scratch", Recipe(networks="", placement="separate"))
     found = read_desired(repository, "colour")
-    assert found.networks == {"colour.onnx": (1, 7)} and found.called == {1: "colour.onnx", 7: "colour.onnx"}
+    assert found.networks == {"colour.onnx": (1, 7)} and found.called == {1: ("colour.onnx",), 7: ("colour.onnx",)}
 
 
 def test_a_version_of_another_format_takes_no_network_away(repository: Repository, tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_a_damaged_config_is_an_error_of_this_model(repository: Repository) -> N
 
 def test_golden_predictions_are_read_and_must_be_there(repository: Repository) -> None:
     golden = read_golden(repository, "colour", 1)
-    assert golden.labels[0] == "red" and abs(sum(golden.scores) - 1) < SCORE_TOLERANCE
+    assert golden.record["labels"][0] == "red" and abs(sum(golden.record["scores"]) - 1) < SCORE_TOLERANCE
     expected = repository.version_dir("colour", 1) / "golden" / "expected.json"
     for text in ("", "{}", '{"labels": [], "scores": []}'):
         expected.chmod(0o644)
