@@ -23,6 +23,11 @@ def calibration_pixels(spec: ModelSpec, reference: Reference, root: Path) -> NDA
     Without ``calibration.images`` they are the held-out ones: ranges are all that is learnt from them, but a
     directory of its own keeps the test untouched. Raises SamplesInvalid for a missing directory or an unreadable image.
     """
+    if reference.inputs is not None:
+        most = min(len(reference.inputs), spec.calibration.count)
+        return np.stack(
+            [reference.inputs[i] for i in np.linspace(0, len(reference.inputs) - 1, most).round().astype(int)]
+        )
     if spec.calibration.images is None:
         named = [(image.name, image.encoded) for image in reference.held_out.images]
     else:

@@ -13,13 +13,14 @@ from typing import Any
 from export.formats.base import Artifact
 from export.gates.base import CONTRACT, GateResult, Reference, finite
 from export.golden import Golden
+from export.whole import Whole
 from slipway.files import sha256_file
 
 SCHEMA = 1
 
 
 def build_evidence(
-    reference: Reference,
+    subject: Reference | Whole,
     artifacts: Sequence[Artifact],
     results: Sequence[GateResult],
     golden: Golden | None,
@@ -30,21 +31,22 @@ def build_evidence(
     """JSON-ready content of evidence.json. Sizes in bytes, times in seconds, created in UTC (ISO 8601).
 
     ``notes``: further sections by name, such as ``optimise``, ``rescues``, ``fusions`` and ``plans``."""
-    labels = [image.label for image in reference.held_out.images]
+    held_out = subject.held_out
+    labels = [image.label for image in held_out.images]
     values = {
         "schema": SCHEMA,
-        "model": reference.contract.model,
+        "model": subject.contract.model,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "passed": all(result.passed for result in results),
         "source": {"description": description, **identity},
-        "contract_hash": reference.contract.hash,
+        "contract_hash": subject.contract.hash,
         "images": {
             "count": len(labels),
-            "labelled": reference.held_out.labelled,
+            "labelled": held_out.labelled or held_out.known,
             "classes": len({label for label in labels if label is not None}),
-            "sha256": reference.held_out.digest,
+            "sha256": held_out.digest,
         },
-        "thresholds": reference.gates.model_dump(mode="json"),
+        "thresholds": subject.gates.model_dump(mode="json"),
         "formats": [_artifact(artifact) for artifact in artifacts],
         "gates": [result.to_dict() for result in results],
         "golden": golden.to_dict() if golden else None,

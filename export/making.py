@@ -78,8 +78,17 @@ class Maker:
     """What the formats of one run share. ``folder``: each format gets a directory of its own there."""
 
     def __init__(
-        self, spec: ModelSpec, settings: Settings, reference: Reference, folder: Path, log_dir: Path, steps: Steps
+        self,
+        spec: ModelSpec,
+        settings: Settings,
+        reference: Reference,
+        folder: Path,
+        log_dir: Path,
+        steps: Steps,
+        short: str = "",
     ) -> None:
+        """``short``: the network's name where it is one of several."""
+        self._prefix = f"{short} " if short else ""
         self._spec = spec
         self._settings = settings
         self._reference = reference
@@ -106,9 +115,9 @@ class Maker:
         kind = find_format(name)
         target = self._folder / name
         target.mkdir()
-        with self._steps.step(f"export {name}"):
+        with self._steps.step(f"export {self._prefix}{name}"):
             artifact = kind.export(self._reference.module, self._example, target, self.options)
-        with self._steps.step(f"gates of {name}"):
+        with self._steps.step(f"gates of {self._prefix}{name}"):
             candidate = self._candidate(kind, artifact)
             made = Made(artifact, candidate, judge(self._reference, candidate))
         if not all(result.passed for result in made.results):
@@ -145,6 +154,7 @@ class Maker:
             calibration=calibration_pixels(self._spec, self._reference, self._settings.root),
             int8=self._spec.int8,
             tensorrt=self._spec.tensorrt,
+            any_size=bool(self._reference.sizes),
         )
 
     def _candidate(self, kind: Format, artifact: Artifact) -> Candidate:

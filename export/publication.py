@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from export import triton_config
 from export.evidence import summary, to_json
 from export.formats.base import Artifact
 from export.gates.base import Reference
 from export.golden import Golden
+from export.triton_config import NetworkTensors
 from handlers.preprocess import preprocess
+from slipway.contract import Contract
 from slipway.repository import Publication
 from slipway.spec import ModelSpec
 
@@ -41,10 +46,31 @@ class Papers:
         }
 
 
+@dataclass(frozen=True)
+class NetworkFiles:
+    """One network of a version in all its formats. ``warm_up``: uint8[H, W, 3] of real pixels that it is asked."""
+
+    tensors: NetworkTensors
+    artifacts: Sequence[Artifact]
+    warm_up: NDArray[np.uint8]
+
+
+def of_one(
+    spec: ModelSpec, reference: Reference, artifacts: Sequence[Artifact], golden: Golden
+) -> tuple[NetworkFiles, ...]:
+    """The only network of a model that has one; it is warmed up with the golden image."""
+    contract = reference.contract
+    tensors = NetworkTensors.of_classifier(spec, contract)
+    rows = reference.logits.shape[1:]
+    if len(rows) > 1:  # the axis of a list is opened in the artefact, others are as they are
+        tensors = replace(tensors, output=rows)
+    return (NetworkFiles(tensors, artifacts, preprocess(golden.image, contract.preprocess)),)
+
+
 def make_publication(
     spec: ModelSpec,
-    reference: Reference,
-    artifacts: Sequence[Artifact],
+    contract: Contract,
+    networks: Sequence[NetworkFiles],
     papers: Papers,
     golden: Golden,
     identity: dict[str, Any],
@@ -54,20 +80,23 @@ def make_publication(
 
     Formats with a stock Triton backend become network models; the others lie under the public model's ``artifacts/``.
     """
-    contract, public = reference.contract, spec.model
+    public = spec.model
     files = {public: {**_public_files(golden, folder), **papers.write(folder)}}
     configs = {public: triton_config.public_config(spec, contract)}
     image = _write(folder / "warmup-image", triton_config.serialise_image(golden.image))
-    pixels = _write(folder / "warmup-pixels", preprocess(golden.image, contract.preprocess).tobytes())
     model_files = {public: {f"warmup/{triton_config.PUBLIC_WARMUP}": image}}
-    for artifact in artifacts:
-        if artifact.format not in triton_config.BACKENDS:
-            files[public] |= {f"artifacts/{artifact.format}/{path.name}": path for path in artifact.files}
-            continue
-        network = spec.network_model(artifact.format)
-        files[network] = {path.name: path for path in artifact.files}
-        configs[network] = triton_config.network_config(spec, contract, artifact.format)
-        model_files[network] = {f"warmup/{triton_config.NETWORK_WARMUP}": pixels}
+    for network in networks:
+        name = network.tensors.name
+        pixels = _write(folder / f"warmup-pixels-{name}", network.warm_up.tobytes())
+        inside = "artifacts" + name.removeprefix(public).replace(".", "/")
+        for artifact in network.artifacts:
+            if artifact.format not in triton_config.BACKENDS:
+                files[public] |= {f"{inside}/{artifact.format}/{path.name}": path for path in artifact.files}
+                continue
+            model = f"{name}.{artifact.format}"
+            files[model] = {path.name: path for path in artifact.files}
+            configs[model] = triton_config.network_config(spec, contract, artifact.format, network.tensors)
+            model_files[model] = {f"warmup/{triton_config.NETWORK_WARMUP}": pixels}
     return Publication(contract, files, configs, model_files, summary(papers.evidence), identity)
 
 

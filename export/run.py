@@ -12,6 +12,7 @@ from export.identity import checkpoint_digest, export_identity, published_versio
 from export.images import HeldOut, load_held_out
 from export.steps import Progress, Steps
 from export.workspace import workspace
+from handlers.calls import only
 from handlers.preprocess import preprocess
 from slipway.contract import Contract
 from slipway.errors import GateFailed, SpecInvalid
@@ -110,6 +111,8 @@ class _Export:
             self._check_plans(plans, identity)
         if not dry_run:
             self.repository.check_writable()
+        if len(contract.networks()) > 1:
+            return self._several(contract, held_out, identity, dry_run, plans)
         optimised = self._load(contract, held_out)
         if identity is None:
             identity = self._identity(contract, held_out, optimised.loaded.weights, plans)
@@ -119,6 +122,48 @@ class _Export:
             reference = self._reference(contract, held_out, optimised)
             made = self._make(reference, folder, plans, identity)
             return self._conclude(reference, optimised, made, identity, folder, dry_run)
+
+    def _several(
+        self,
+        contract: Contract,
+        held_out: HeldOut,
+        identity: dict[str, Any] | None,
+        dry_run: bool,
+        plans: Path | None,
+    ) -> ExportResult:
+        """A model with several networks; see export.several."""
+        from export.evidence import build_evidence
+        from export.publication import Papers, make_publication
+        from export.several import describe, load_members, make_several
+
+        if plans is not None or self.spec.gates.speed is not None:
+            self.spec.of_one(None, "one network for --plans and gates.speed")
+        with self.steps.step("load the trained networks"):
+            members = load_members(self.spec, contract, self.settings)
+        if identity is None:
+            weights = "+".join(member.loaded.weights for member in members)
+            identity = self._identity(contract, held_out, weights, None)
+            if not dry_run and (version := self._unchanged(identity)) is not None:
+                return self._found(version)
+        with workspace(self.settings.state_dir) as folder:
+            done = make_several(
+                self.spec, self.settings, contract, held_out, members, folder, self._log_dir, self.steps
+            )
+            evidence = build_evidence(
+                done.whole, done.artifacts, done.results, done.golden, identity, describe(members), done.notes
+            )
+            papers = Papers(evidence, {}, done.golden)
+            if done.golden is None:
+                papers.write(folder)
+                raise _refusal(self.spec.model, done.results, evidence, self._keep(folder))
+            version = None
+            if not dry_run:
+                with self.steps.step("publish"):
+                    publication = make_publication(
+                        self.spec, contract, done.networks, papers, done.golden, identity, folder
+                    )
+                    version = self.repository.publish(publication)
+        return ExportResult(self.spec.model, version, version is not None, False, evidence, self.steps.seconds)
 
     def _check_plans(self, plans: Path, identity: dict[str, Any]) -> None:
         """A bundle of another export is refused before anything is loaded."""
@@ -241,7 +286,7 @@ class _Export:
             loaded = sources.load(
                 self.spec.one_source,
                 self.settings.root,
-                len(contract.labels),
+                contract.classes,
                 self.settings.cache_dir,
                 input_size=(contract.preprocess.height, contract.preprocess.width),
                 activation=contract.postprocess.activation,
@@ -256,21 +301,25 @@ class _Export:
     def _reference(self, contract: Contract, held_out: HeldOut, optimised: Optimised) -> Reference:
         from export.gates.base import Reference
         from export.gates.causes.earlier import published_networks
+        from export.whole import whole_of
         from export.wrap import eager_network, wrap
 
         module = wrap(optimised.loaded.module, contract.normalise)
         run = eager_network(module)
         trained = eager_network(wrap(optimised.trained, contract.normalise)) if self.spec.optimise else run
         earlier = published_networks(self.repository, self.spec.model, self.spec.formats)
-        return Reference(contract, self.spec.gates, held_out, module, run, earlier, trained)
+        whole = whole_of(contract, self.spec.gates, held_out, trained)
+        return Reference(contract, self.spec.gates, held_out, module, run, earlier, trained, whole=whole)
 
     def _golden(self, reference: Reference, made: Collection) -> Golden:
-        from export.golden import choose_golden
+        from export.golden import choose_golden, choose_golden_answer
 
         here = [item for item in made.candidates if item.format not in made.notes.get("imported", ())]
         served = next((item.run for item in here if item.format == self.spec.serve), None)
         with self.steps.step("choose the golden image"):
-            return choose_golden(reference, served)
+            if reference.whole is None:
+                return choose_golden(reference, served)
+            return choose_golden_answer(reference.whole, served and only(served, reference.contract))
 
     def _publish(
         self,
@@ -281,9 +330,10 @@ class _Export:
         identity: dict[str, Any],
         folder: Path,
     ) -> int:
-        from export.publication import make_publication
+        from export.publication import make_publication, of_one
 
-        publication = make_publication(self.spec, reference, artifacts, papers, golden, identity, folder)
+        networks = of_one(self.spec, reference, artifacts, golden)
+        publication = make_publication(self.spec, reference.contract, networks, papers, golden, identity, folder)
         return self.repository.publish(publication)
 
     @property

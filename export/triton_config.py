@@ -8,13 +8,15 @@ for whoever serves the tree without it.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from export.tensorrt.runner.job import PLAN_FOR_ALL, plan_name
-from slipway.contract import Contract
+from handlers.task import load_task
+from slipway.contract import Contract, Network
 from slipway.spec import ModelSpec
 
 #: Formats that a stock Triton backend serves, and how it is named there. ``platform`` is what older configurations
@@ -53,15 +55,36 @@ COMPUTE_CAPABILITIES = ("7.0", "7.5", "8.0", "8.6", "8.7", "8.9", "9.0", "10.0",
 PUBLIC_WARMUP = "image"
 NETWORK_WARMUP = "pixels"
 _VERSIONS = 2
+#: Triton's names of the types of handlers.fields.
+_TYPES = {"string": "TYPE_STRING", "bytes": "TYPE_STRING", "float32": "TYPE_FP32", "int32": "TYPE_INT32"}
+
+
+@dataclass(frozen=True)
+class NetworkTensors:
+    """What one network takes and gives. ``name``: before the dot and the format, ``digits`` or ``faces.pnet``;
+    ``network``: as the contract has it; ``size``: height and width of its input, -1 where any fits; ``output``: shape
+    of one row, -1 where it varies; ``example``: height and width of the warm-up's pixels."""
+
+    name: str
+    network: Network
+    size: tuple[int, int]
+    output: tuple[int, ...]
+    example: tuple[int, int]
+
+    @classmethod
+    def of_classifier(cls, spec: ModelSpec, contract: Contract) -> NetworkTensors:
+        """The number of classes may change from version to version."""
+        size = (contract.preprocess.height, contract.preprocess.width)
+        return cls(spec.model, contract.network, size, (-1,), size)
 
 
 def public_config(spec: ModelSpec, contract: Contract) -> str:
-    """The public model: encoded images in, labels, scores and errors out; the python backend runs the handler."""
-    config = _base(spec, spec.model)
+    """The public model: encoded images in, its task's answers and errors out; the python backend runs the handler."""
+    config = _base(spec, spec.model, spec.serving.max_batch_size)
     config.backend = "python"
     _tensor(config.input.add(), "image", "TYPE_STRING", [1])
-    _tensor(config.output.add(), "labels", "TYPE_STRING", [-1])
-    _tensor(config.output.add(), "scores", "TYPE_FP32", [-1])
+    for field in load_task(contract).fields:
+        _tensor(config.output.add(), field.name, _TYPES[field.dtype], field.dims)
     _tensor(config.output.add(), "errors", "TYPE_STRING", [1])
     # Decoding and the python stub live on the CPU, whatever the network does.
     _instances(config, "KIND_CPU", public_instances(spec))
@@ -70,31 +93,32 @@ def public_config(spec: ModelSpec, contract: Contract) -> str:
         {
             "network_placement": spec.serving.placement,
             "slipway_task": contract.task,
-            "slipway_network": contract.network.model,
+            "slipway_network": ",".join(network.model for network in contract.networks().values()),
             # what a server may decide anew: `auto` counts its own cores
             "instances": str(spec.serving.instances),
-            "networks": ",".join(spec.network_model(name) for name in spec.served_networks),
+            "networks": ",".join(_called_directly(spec, contract)),
         },
     )
     _warmup(config, "image", "TYPE_STRING", [1], PUBLIC_WARMUP, spec.serving.max_batch_size)
     return _text(config)
 
 
-def network_config(spec: ModelSpec, contract: Contract, format_name: str) -> str:
-    """One network: raw pixels in, logits out, on a stock backend.
+def network_config(spec: ModelSpec, contract: Contract, format_name: str, tensors: NetworkTensors | None = None) -> str:
+    """One network: raw pixels in, its raw output out, on a stock backend. ``tensors``: of a classifier unless given.
 
     The instance kind is AUTO: Triton resolves it to every GPU where there is one and to the CPU where there is none,
     while GPU would be refused by a server without (``NormalizeInstanceGroup``, model_config_utils.cc). TensorRT plans
     are GPU: a server without one must refuse them.
     """
+    tensors = tensors or NetworkTensors.of_classifier(spec, contract)
     if BACKENDS[format_name]["backend"] == "openvino":
-        return _openvino_config(spec, contract, format_name)
-    config = _base(spec, spec.network_model(format_name))
+        return _openvino_config(spec, tensors, format_name)
+    largest = tensors.network.max_batch_size
+    config = _base(spec, f"{tensors.name}.{format_name}", largest)
     for key, value in BACKENDS[format_name].items():
         setattr(config, key, value)
-    shape = [contract.preprocess.height, contract.preprocess.width, 3]
-    _tensor(config.input.add(), contract.network.input, "TYPE_UINT8", shape)
-    _tensor(config.output.add(), contract.network.output, "TYPE_FP32", [-1])
+    _tensor(config.input.add(), tensors.network.input, "TYPE_UINT8", [*tensors.size, 3])
+    _tensor(config.output.add(), tensors.network.output, "TYPE_FP32", list(tensors.output))
     instances = spec.serving.network_instances
     is_plan = config.platform == "tensorrt_plan"
     # One instance fills a GPU; on a CPU the server raises `auto` to its cores where the public model calls the network.
@@ -103,8 +127,15 @@ def network_config(spec: ModelSpec, contract: Contract, format_name: str) -> str
         _plan_files(config, spec)
     own = {"slipway_public_model": spec.model, "instances": str(instances)}
     _parameters(config, {**THREADS[format_name], **own})
-    _warmup(config, contract.network.input, "TYPE_UINT8", shape, NETWORK_WARMUP, spec.serving.max_batch_size)
+    _warmup(config, tensors.network.input, "TYPE_UINT8", [*tensors.example, 3], NETWORK_WARMUP, largest)
     return _text(config)
+
+
+def _called_directly(spec: ModelSpec, contract: Contract) -> list[str]:
+    """Networks that clients may call, besides the one that the model has: those of several are its own affair."""
+    if contract.parts or contract.attributes:
+        return []
+    return [spec.network_model(name) for name in spec.served_networks]
 
 
 def _plan_files(config: Any, spec: ModelSpec) -> None:
@@ -116,7 +147,7 @@ def _plan_files(config: Any, spec: ModelSpec) -> None:
             config.cc_model_filenames[capability] = plan_name(capability)
 
 
-def _openvino_config(spec: ModelSpec, contract: Contract, format_name: str) -> str:
+def _openvino_config(spec: ModelSpec, tensors: NetworkTensors, format_name: str) -> str:
     """An OpenVINO network: the batch is an axis like others, and it runs on the CPU.
 
     With ``max_batch_size`` above 0 the native backend fixes the batch at that size and refuses or pads every other
@@ -124,12 +155,11 @@ def _openvino_config(spec: ModelSpec, contract: Contract, format_name: str) -> s
     maintainers' way to any batch is a dynamic axis (openvino_backend#71). It refuses instances that are not on the
     CPU, which AUTO would be on a machine with a GPU. Clients send the same tensors either way.
     """
-    config = _base(spec, spec.network_model(format_name), batching=False)
+    config = _base(spec, f"{tensors.name}.{format_name}", 0)
     config.backend = BACKENDS[format_name]["backend"]
-    network, largest = contract.network, spec.serving.max_batch_size
-    shape = [contract.preprocess.height, contract.preprocess.width, 3]
-    _tensor(config.input.add(), network.input, "TYPE_UINT8", [-1, *shape])
-    _tensor(config.output.add(), network.output, "TYPE_FP32", [-1, -1])
+    network, largest = tensors.network, tensors.network.max_batch_size
+    _tensor(config.input.add(), network.input, "TYPE_UINT8", [-1, *tensors.size, 3])
+    _tensor(config.output.add(), network.output, "TYPE_FP32", [-1, *tensors.output])
     instances = spec.serving.network_instances
     count = 1 if instances == "auto" else instances
     _instances(config, "KIND_CPU", count)
@@ -137,7 +167,7 @@ def _openvino_config(spec: ModelSpec, contract: Contract, format_name: str) -> s
     # the instances share one compiled model in the native backend: with one stream they would take turns
     _parameters(config, {"NUM_STREAMS": str(count), **THREADS[format_name], **own})
     for title, size in {"one": 1, "largest": largest}.items():
-        entry = _warmup_sample(config, title, 1, network.input, "TYPE_UINT8", [size, *shape])
+        entry = _warmup_sample(config, title, 1, network.input, "TYPE_UINT8", [size, *tensors.example, 3])
         if size == 1:
             entry.input_data_file = NETWORK_WARMUP
         else:  # the file holds one image, and here nobody repeats it
@@ -157,10 +187,11 @@ def serialise_image(encoded: bytes) -> bytes:
     return len(encoded).to_bytes(4, "little") + encoded
 
 
-def _base(spec: ModelSpec, name: str, batching: bool = True) -> Any:
-    config = model_config_pb2.ModelConfig(name=name, max_batch_size=spec.serving.max_batch_size if batching else 0)
+def _base(spec: ModelSpec, name: str, largest: int) -> Any:
+    """``largest``: batch; 0 for a model whose batch is an axis like others."""
+    config = model_config_pb2.ModelConfig(name=name, max_batch_size=largest)
     config.version_policy.latest.num_versions = _VERSIONS
-    if spec.serving.dynamic_batching and batching:
+    if spec.serving.dynamic_batching and largest:
         config.dynamic_batching.SetInParent()
         if spec.serving.queue_delay_microseconds:
             config.dynamic_batching.max_queue_delay_microseconds = spec.serving.queue_delay_microseconds

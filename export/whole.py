@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from export.images import HeldOut
-from handlers.calls import Call, Networks, Output
+from handlers.calls import Call, Networks, Output, RunNetwork, only
 from handlers.fields import Record
 from handlers.pipeline import Pipeline
 from slipway.contract import Contract
@@ -40,10 +40,17 @@ class Whole:
         return [self._one(pipeline, image.name, image.encoded) for image in self.held_out.images]
 
     def _one(self, pipeline: Pipeline, name: str, encoded: bytes) -> Record:
-        (answer,) = pipeline.run([encoded], _ALL[self.contract.task](self.contract))
+        (answer,) = pipeline.run([encoded], _everything(self.contract))
         if isinstance(answer, ImageError):
             raise SamplesInvalid(f"held-out image {name} gives no result", observed=str(answer))
         return answer.record()
+
+
+def whole_of(contract: Contract, gates: GatesSpec, held_out: HeldOut, run: RunNetwork) -> Whole | None:
+    """Of a model with one network; None for one that answers with one label per image, which has gates of its own."""
+    if contract.classes is not None and not held_out.truth:
+        return None
+    return Whole(contract, gates, held_out, only(run, contract))
 
 
 class Recording:
@@ -62,8 +69,6 @@ class Recording:
         return self._networks.run(calls)
 
 
-#: What is asked of each task so that its whole answer can be judged.
-_ALL = {
-    "classification": lambda contract: {"top_k": len(contract.labels)},
-    **dict.fromkeys(("detection", "faces", "ocr", "embedding", "segmentation"), lambda contract: {}),
-}
+def _everything(contract: Contract) -> dict[str, int]:
+    """What is asked of a model so that its whole answer can be judged."""
+    return {} if contract.classes is None else {"top_k": contract.classes}

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from slipway.contract import ATTRIBUTES, ONLY, Contract
 from slipway.errors import NetworkFailed
 
-__all__ = ["ATTRIBUTES", "ONLY", "Call", "InProcess", "Networks", "RunNetwork", "join", "split"]
+__all__ = ["ATTRIBUTES", "ONLY", "Call", "InProcess", "Networks", "RunNetwork", "join", "only", "split"]
 
 Pixels = npt.NDArray[np.uint8]
 Output = npt.NDArray[np.float32]
@@ -56,6 +56,11 @@ class InProcess:
         run = self._runs[call.network]
         pieces = [run(piece) for piece in split(call, self._limits[call.network], call.network in self._flipped)]
         return join(call, pieces)
+
+
+def only(run: RunNetwork, contract: Contract) -> InProcess:
+    """The one network of a contract that has one."""
+    return InProcess({ONLY: run}, contract)
 
 
 def limits_of(contract: Contract) -> dict[str, int]:

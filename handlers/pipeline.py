@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from handlers.calls import ONLY, InProcess, Networks, RunNetwork
+from handlers.calls import Networks, RunNetwork, only
 from handlers.picture import Picture
 from handlers.task import Answer, load_task
 from slipway.contract import Contract
@@ -24,7 +24,7 @@ class Pipeline:
         """
         self.contract = contract
         self.task = load_task(contract)
-        self._networks = InProcess({ONLY: networks}, contract) if callable(networks) else networks
+        self._networks = only(networks, contract) if callable(networks) else networks
 
     def run(self, images: Sequence[bytes], parameters: Mapping[str, Any] | Sequence[Any] | None = None) -> list[Answer]:
         """One answer per image, in order. A bad image is an ImageError in the list and costs the others nothing.

@@ -125,11 +125,13 @@ class Attribute:
 @dataclass(frozen=True)
 class Postprocess:
     """From raw outputs to a result. Classification: ``activation`` over logits divided by ``temperature``, best
-    ``top_k`` of ``labels``; a request may ask for another ``top_k`` up to the number of labels."""
+    ``top_k`` of ``labels``, of those that score ``score_threshold`` or more; a request may ask for another ``top_k`` up
+    to the number of labels, and for another threshold."""
 
     activation: str = "softmax"
     temperature: float = 1.0
     top_k: int = 5
+    score_threshold: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,7 @@ class Contract:
                 f"1..{len(self.labels)}",
             ),
             (self.postprocess.temperature > 0, "temperature", self.postprocess.temperature, "> 0"),
+            (0 <= self.postprocess.score_threshold <= 1, "score_threshold", self.postprocess.score_threshold, "0..1"),
             (all(s > 0 for s in self.normalise.std), "normalise.std", self.normalise.std, "> 0"),
         ]
         for good, key, observed, expected in checks:
@@ -209,6 +212,11 @@ class Contract:
         own = {part.name: part.network for part in self.parts} if self.parts else {ONLY: self.network}
         return own | {f"{ATTRIBUTES}/{item.name}": item.contract.network for item in self.attributes}
 
+    @property
+    def classes(self) -> int | None:
+        """How many logits the network of a classifier gives; None for other tasks, whose outputs are their own."""
+        return len(self.labels) if self.task == "classification" else None
+
     def inputs(self) -> dict[str, tuple[int, int]]:
         """Height and width of every network's input, by the names of :meth:`networks`; 0 where any size fits."""
         own = {part.name: (part.height, part.width) for part in self.parts}
@@ -223,6 +231,8 @@ class Contract:
         for key in ("parts", "attributes", "settings"):
             if not values[key]:
                 del values[key]
+        if not self.postprocess.score_threshold:
+            del values["postprocess"]["score_threshold"]
         for row, item in zip(values.get("attributes", ()), self.attributes, strict=True):
             row["contract"] = item.contract.to_dict()
         return values

@@ -37,7 +37,8 @@ class ExportOptions:
     ``log_dir``: where each format's exporter log goes. ``shared_dir``: where one run's formats keep what several are
     made from (the fp32 ONNX file). ``calibration``: uint8[n, H, W, 3], real images through the contract, for INT8.
     ``keep_float``: names of the nodes of ``base_onnx`` that stay in fp32 when precision is reduced. ``int8``: how the
-    ONNX INT8 formats choose their ranges. ``tensorrt``: how plans are built."""
+    ONNX INT8 formats choose their ranges. ``tensorrt``: how plans are built. ``any_size``: height and width of the
+    input are free, not those of the example."""
 
     max_batch_size: int
     log_dir: Path
@@ -47,6 +48,7 @@ class ExportOptions:
     keep_float: tuple[str, ...] = ()
     int8: Int8Spec = field(default_factory=Int8Spec)
     tensorrt: TensorrtSpec = field(default_factory=TensorrtSpec)
+    any_size: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ TorchScript goes through the older exporter (``dynamo=False``), which reads it a
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,20 +32,20 @@ def foreign_graph(module: torch.nn.Module, example: torch.Tensor, options: Expor
     """
     came_from = origin(module)
     if came_from == "onnx":
-        return _grafted(module, example)
+        return _grafted(module, example, options.any_size)
     if came_from == "torchscript":
         return _from_torchscript(module, example, options)
     return None
 
 
-def _grafted(module: torch.nn.Module, example: torch.Tensor) -> Any:
+def _grafted(module: torch.nn.Module, example: torch.Tensor, any_size: bool) -> Any:
     from onnx import compose, shape_inference
 
     wrapped: Any = module
     graph: OnnxGraph = wrapped.module.graph
     user = compose.add_prefix(graph.model, PREFIX)
     _drop_notes(user)
-    head = _head(wrapped, graph, example, user)
+    head = _head(wrapped, graph, ["height", "width"] if any_size else list(example.shape[1:3]), user)
     joined = compose.merge_models(
         head,
         user,
@@ -55,15 +55,15 @@ def _grafted(module: torch.nn.Module, example: torch.Tensor) -> Any:
     )
     _tidy(joined)
     _name_output(joined, f"{PREFIX}{graph.output_name}")
-    _set_shape(joined.graph.output[0], wrapped, example)
+    _set_shape(joined.graph.output[0], wrapped, example, any_size)
     return shape_inference.infer_shapes(joined, check_type=True, strict_mode=False)
 
 
-def _head(wrapped: Any, graph: OnnxGraph, example: torch.Tensor, user: Any) -> Any:
+def _head(wrapped: Any, graph: OnnxGraph, size: Sequence[int | str], user: Any) -> Any:
     """``pixels`` -> NCHW -> float32 -> ``* factor + offset`` -> the type that the user's graph takes."""
     from onnx import TensorProto, helper, numpy_helper
 
-    height, width = int(example.shape[1]), int(example.shape[2])
+    height, width = size
     nodes = [
         helper.make_node("Transpose", [INPUT_NAME], ["pixels_nchw"], name="pixels_nchw", perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["pixels_nchw"], ["pixels_float"], name="pixels_float", to=TensorProto.FLOAT),
@@ -94,13 +94,16 @@ def _name_output(model: Any, result: str) -> None:
     output.type.tensor_type.elem_type = TensorProto.FLOAT
 
 
-def _set_shape(output: Any, wrapped: Any, example: torch.Tensor) -> None:
-    """[batch, classes], the number of classes as the network itself gives it: the file may not say."""
+def _set_shape(output: Any, wrapped: Any, example: torch.Tensor, any_size: bool) -> None:
+    """[batch, classes], as the network itself gives them: the file may not say. Where the input may have any size, the
+    axes of what is no list of classes are left free."""
     from onnx import helper
 
-    classes = int(wrapped(example).shape[1])
+    axes: list[int | str] = [int(size) for size in wrapped(example).shape[1:]]
+    if any_size and len(axes) > 1:
+        axes = [f"axis_{number}" for number in range(1, len(axes) + 1)]
     elem_type = output.type.tensor_type.elem_type
-    output.type.CopyFrom(helper.make_tensor_type_proto(elem_type, ["batch", classes]))
+    output.type.CopyFrom(helper.make_tensor_type_proto(elem_type, ["batch", *axes]))
 
 
 def _tidy(model: Any) -> None:
@@ -146,6 +149,7 @@ def _from_torchscript(module: torch.nn.Module, example: torch.Tensor, options: E
 
     from export.formats.onnx import assert_opset
 
+    sides = {1: "height", 2: "width"} if options.any_size else {}
     with torch.no_grad(), tempfile.TemporaryDirectory(prefix="slipway-") as folder:
         written = Path(folder) / "model.onnx"
         traced = torch.jit.trace(module, (example,), check_trace=False)  # type: ignore[no-untyped-call]
@@ -157,7 +161,7 @@ def _from_torchscript(module: torch.nn.Module, example: torch.Tensor, options: E
             opset_version=options.opset,
             input_names=[INPUT_NAME],
             output_names=[OUTPUT_NAME],
-            dynamic_axes={INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}},
+            dynamic_axes={INPUT_NAME: {0: "batch", **sides}, OUTPUT_NAME: {0: "batch"}},
         )
         model = onnx.load(str(written))
     assert_opset(model, options.opset)

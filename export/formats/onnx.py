@@ -101,14 +101,14 @@ def _export(module: torch.nn.Module, example: torch.Tensor, path: Path, options:
 def _by_dynamo(module: torch.nn.Module, example: torch.Tensor, options: ExportOptions) -> Any:
     import torch
 
-    from export.formats.torch_export import batch_dimension
+    from export.formats.torch_export import input_shapes
 
     with torch.no_grad():
         program = torch.onnx.export(
             module,
             (example,),
             dynamo=True,
-            dynamic_shapes={INPUT_NAME: {0: batch_dimension(options)}},
+            dynamic_shapes=input_shapes(options),
             input_names=[INPUT_NAME],
             output_names=[OUTPUT_NAME],
             opset_version=options.opset,
@@ -159,6 +159,8 @@ def open_class_axis(model: Any) -> None:
     from onnx import helper, numpy_helper
 
     graph, fixed = model.graph, f"{OUTPUT_NAME}_fixed"
+    if len(graph.output[0].type.tensor_type.shape.dim) != 2:
+        return  # boxes or maps: config.pbtxt names their axes as they are
     for node in graph.node:
         for names in (node.input, node.output):
             for index, name in enumerate(names):

@@ -53,6 +53,15 @@ def batch_dimension(options: ExportOptions) -> Any:
     return torch.export.Dim("batch", min=1, max=max(2, options.max_batch_size))
 
 
+def input_shapes(options: ExportOptions) -> dict[str, dict[int, Any]]:
+    """Which axes of ``pixels`` are dynamic, as torch.export takes it: the batch, and with ``any_size`` both sides."""
+    import torch
+
+    # named dimensions refuse what strided layers ask of a size; whether a side stayed free is what gate 1 tries
+    free = torch.export.Dim.AUTO
+    return {INPUT_NAME: {0: batch_dimension(options), **({1: free, 2: free} if options.any_size else {})}}
+
+
 def refuse_pickles(path: Path) -> None:
     """Raises ExportFailed when loading ``path`` would unpickle anything but plain tensors, or it is no archive."""
     import torch
@@ -96,7 +105,7 @@ def exported_program(
     require_torch(format_name, module)
     module = exportable(module, example)
     with torch.no_grad():
-        return torch.export.export(module, (example,), dynamic_shapes={INPUT_NAME: {0: batch_dimension(options)}})
+        return torch.export.export(module, (example,), dynamic_shapes=input_shapes(options))
 
 
 def _write(module: torch.nn.Module, example: torch.Tensor, path: Path, options: ExportOptions) -> dict[str, Any]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from export.formats.base import Artifact, Precision
     from export.gates.causes.earlier import Earlier
+    from export.whole import Whole
     from export.wrap import NormalisedNetwork
     from slipway.spec import GatesSpec
 
@@ -53,8 +54,8 @@ class GateResult:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a network answers to every held-out image through the whole pipeline. ``answers``: its two best labels;
-    ``logits``: float32[n, classes], what the network itself gave for the same images."""
+    """What a network answers to every held-out image. ``answers``: its two best labels through the whole pipeline, of
+    a classifier; ``logits``: float32[n, ...], what the network itself gave for the same images."""
 
     answers: list[ClassificationResult]
     logits: NDArray[np.float32]
@@ -65,7 +66,13 @@ class Reference:
     """The trained model as every gate sees it: ``run`` is the eager wrapped ``module`` on the same bytes.
 
     ``earlier``: networks of published versions, which an export must not be mistaken for. ``trained``: the model as it
-    was trained, where optimising steps made ``module`` of it; the task is compared with that one."""
+    was trained, where optimising steps made ``module`` of it; the task is compared with that one.
+
+    ``inputs``: uint8[n, H, W, 3], of a network that is one of several: what the trained model's pipeline really asked
+    it on the held-out images. ``sizes``: further heights and widths that it must take. ``contract`` is then that of
+    the network alone.
+
+    ``whole``: of a model whose answers are more than one label, for gate 3."""
 
     contract: Contract
     gates: GatesSpec
@@ -74,17 +81,35 @@ class Reference:
     run: RunNetwork
     earlier: tuple[Earlier, ...] = ()
     trained: RunNetwork | None = None
+    inputs: NDArray[np.uint8] | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
+    whole: Whole | None = None
+
+    @property
+    def classes(self) -> int | None:
+        """How many labels the network's outputs stand for; None where they are no logits of a classifier."""
+        return self.contract.classes
+
+    @property
+    def names(self) -> list[str]:
+        """Of the images that ``outcome`` is about."""
+        if self.classes is None or self.inputs is not None:
+            return [f"input {number}" for number in range(len(self.pixels))]
+        return [image.name for image in self.held_out.images]
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
-        """uint8[n, H, W, 3]: the first ``gates.parity.images`` held-out images, spread evenly over all of them."""
+        """uint8[n, H, W, 3]: ``gates.parity.images`` of the held-out images, or of ``inputs``, spread evenly."""
+        if self.inputs is not None:
+            most = min(len(self.inputs), self.gates.parity.images)
+            return np.stack([self.inputs[i] for i in np.linspace(0, len(self.inputs) - 1, most).round().astype(int)])
         images = self.held_out.images
         chosen = np.linspace(0, len(images) - 1, min(len(images), self.gates.parity.images)).round().astype(int)
         return np.stack([self._preprocessed(images[i].name, images[i].encoded) for i in chosen])
 
     @cached_property
     def logits(self) -> NDArray[np.float32]:
-        """float32[n, classes] of ``pixels``, one image at a time: the definition, whatever batching adds."""
+        """float32[n, ...] of ``pixels``, one image at a time: the definition, whatever batching adds."""
         return np.concatenate([self.run(self.pixels[i : i + 1]) for i in range(len(self.pixels))])
 
     @cached_property
@@ -118,7 +143,10 @@ class Reference:
         return [_answered(image.name, answer) for image, answer in zip(images, answers, strict=True)]
 
     def try_out(self, run: RunNetwork) -> Outcome:
-        """What ``run`` makes of every held-out image; see :meth:`Candidate.outcome`, which remembers it."""
+        """What ``run`` makes of every held-out image, of another network than a classifier's of ``pixels``; see
+        :meth:`Candidate.outcome`, which remembers it."""
+        if self.classes is None or self.inputs is not None:
+            return Outcome([], in_batches(run, self.pixels, self.contract.network.max_batch_size))
         logits: list[NDArray[np.float32]] = []
 
         def recorded(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from export.formats.base import root_cause
 from export.gates.base import Candidate, GateResult, Reference, batch_sizes
@@ -22,6 +23,8 @@ from slipway.errors import ImageError, SlipwayError
 
 #: The same batch twice may differ by this part of its scale: threads that add in another order stay below 1e-5.
 REPEATABLE = 1e-3
+#: Another size than the exported one may differ by this part of its scale from the trained network: INT8 stays below.
+DIFFERENT_SIZE = 0.25
 
 
 class Executes:
@@ -32,18 +35,19 @@ class Executes:
     def check(self, reference: Reference, candidate: Candidate) -> GateResult:
         """Runs held-out images (repeated where a batch needs more) and compares shape and dtype."""
         sizes = batch_sizes(reference.gates.executes.batch_sizes, reference.contract.network.max_batch_size)
-        images = images_of_sizes(reference, reference.gates.executes.image_sizes)
+        alone = reference.inputs is not None  # its images are made by the pipeline that it is a part of
+        images = [] if alone else images_of_sizes(reference, reference.gates.executes.image_sizes)
         threshold = {
             "batch_sizes": sizes,
             "image_sizes": len(images),
-            "classes": len(reference.contract.labels),
+            "output": list(reference.logits.shape[1:]),
             "dtype": "float32",
             "repeat_difference": REPEATABLE,
         }
         measured: dict[str, Any] = {"worked": [], "image_sizes": []}
         reason = _judge(reference, candidate, sizes, images, measured)
         found = _found(measured)
-        allowed = f"batches {_list(sizes)}; {len(images)} image sizes"
+        allowed = f"batches {_list(sizes)}; {len(images) or 1 + len(reference.sizes)} image sizes"
         return GateResult(self.name, candidate.format, reason is None, measured, threshold, reason, found, allowed)
 
 
@@ -63,6 +67,7 @@ def _judge(
     return (
         _batches(reference, candidate, session, sizes, measured)
         or _repeats(reference, session, measured)
+        or _sizes(reference, session, measured)
         or _images(reference, session, images, measured)
     )
 
@@ -70,8 +75,8 @@ def _judge(
 def _batches(
     reference: Reference, candidate: Candidate, session: RunNetwork, sizes: list[int], measured: dict[str, Any]
 ) -> str | None:
-    classes = len(reference.contract.labels)
-    tried = {size: _problem(session, _batch(reference, size), classes) for size in sizes}
+    row = reference.logits.shape[1:]
+    tried = {size: _problem(session, _batch(reference, size), row) for size in sizes}
     problems = {size: text for size, text in tried.items() if text}
     worked = measured["worked"] = [size for size in sizes if size not in problems]
     if not problems:
@@ -84,13 +89,32 @@ def _batches(
     return f"{reason}: {cause}" if cause else reason
 
 
-def _problem(session: RunNetwork, batch: NDArray[np.uint8], classes: int) -> str | None:
+def _problem(session: RunNetwork, batch: NDArray[np.uint8], row: tuple[int, ...]) -> str | None:
     try:
         output = session(batch)
     except Exception as problem:  # each runtime has its own; the text is the finding
         return root_cause(problem)
-    if output.shape != (len(batch), classes) or output.dtype != np.float32:
-        return f"returns {output.dtype}{list(output.shape)}, not float32[{len(batch)}, {classes}]"
+    expected = [len(batch), *row]
+    if list(output.shape) != expected or output.dtype != np.float32:
+        return f"returns {output.dtype}{list(output.shape)}, not float32{expected}"
+    return None
+
+
+def _sizes(reference: Reference, session: RunNetwork, measured: dict[str, Any]) -> str | None:
+    """A network that takes any size: real inputs, resized, must give what the trained network gives."""
+    for height, width in reference.sizes:
+        resized = [Image.fromarray(item).resize((width, height)) for item in reference.pixels[:2]]
+        batch = np.stack([np.asarray(item) for item in resized])
+        wanted = reference.run(batch)
+        if (problem := _problem(session, batch, wanted.shape[1:])) is not None:
+            return f"an input of {height}x{width} does not run: {problem}"
+        scale = float(np.max(np.abs(wanted))) or 1.0
+        apart = float(np.max(np.abs(session(batch) - wanted))) / scale
+        if not apart <= DIFFERENT_SIZE:
+            return (
+                f"an input of {height}x{width} gives other outputs, by {apart:.3g} of their scale: a size is baked in"
+            )
+        measured["image_sizes"].append(f"{width}x{height}")
     return None
 
 
@@ -114,6 +138,8 @@ def _repeats(reference: Reference, session: RunNetwork, measured: dict[str, Any]
 def _images(
     reference: Reference, session: RunNetwork, images: list[SizedImage], measured: dict[str, Any]
 ) -> str | None:
+    if not images:
+        return None
     try:
         answers = Pipeline(reference.contract, session).run([image.encoded for image in images])
     except SlipwayError as problem:

@@ -11,9 +11,10 @@ _GATES: tuple[Gate, ...] = (Executes(), Parity(), Task())
 
 
 def judge(reference: Reference, candidate: Candidate) -> list[GateResult]:
-    """Runs the gates on one candidate. What does not execute is not judged further: its numbers would mean nothing."""
+    """Runs the gates on one candidate. What does not execute is not judged further: its numbers would mean nothing. A
+    network that is one of several does no task alone: the whole model is judged when all are made."""
     results: list[GateResult] = []
-    for gate in _GATES:
+    for gate in _GATES if reference.inputs is None else _GATES[:2]:
         results.append(gate.check(reference, candidate))
         if not results[0].passed:
             break

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from export.gates.answers import judge_answers
 from export.gates.base import Candidate, GateResult, Reference
 from export.statistics.proportions import compare_answers
 from export.statistics.verdict import ROUNDING, Comparison
+from handlers.calls import only
 from slipway.errors import NetworkFailed
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Task:
 
     def check(self, reference: Reference, candidate: Candidate) -> GateResult:
         """``minimum`` holds for the trained model and for the export; ``margin`` between the two."""
+        if reference.whole is not None:
+            return judge_answers(reference.whole, only(candidate.run, reference.contract), candidate.format)
         rules = reference.gates.task
         measured: dict[str, Any] = {
             "metric": "top-1",

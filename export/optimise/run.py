@@ -108,14 +108,14 @@ class _Run:
         return sources.load(
             source,
             self._settings.root,
-            len(self._contract.labels),
+            self._contract.classes,
             self._settings.cache_dir,
             input_size=self._size,
             activation=self._contract.postprocess.activation,
         )
 
     def _checked(self, module: nn.Module, what: str) -> nn.Module:
-        expected = Expected(len(self._contract.labels), self._size, self._contract.postprocess.activation)
+        expected = Expected(self._contract.classes, self._size, self._contract.postprocess.activation)
         try:
             check_answers(module, what, expected)
         except SourceInvalid as problem:

@@ -69,6 +69,7 @@ def load_subject(spec: ModelSpec, settings: Settings) -> Subject:
     from export import sources
     from export.gates.base import Reference
     from export.optimise.run import optimise
+    from export.whole import whole_of
     from export.wrap import eager_network, wrap
 
     contract = spec.contract(settings.root)
@@ -78,7 +79,7 @@ def load_subject(spec: ModelSpec, settings: Settings) -> Subject:
     loaded = sources.load(
         spec.one_source,
         settings.root,
-        len(contract.labels),
+        contract.classes,
         settings.cache_dir,
         input_size=size,
         activation=contract.postprocess.activation,
@@ -87,5 +88,6 @@ def load_subject(spec: ModelSpec, settings: Settings) -> Subject:
     module = wrap(made.loaded.module, contract.normalise)
     run = eager_network(module)
     trained = eager_network(wrap(made.trained, contract.normalise)) if spec.optimise else None
-    reference = Reference(contract, spec.gates, held_out, module, run, trained=trained)
+    whole = whole_of(contract, spec.gates, held_out, trained or run)
+    reference = Reference(contract, spec.gates, held_out, module, run, trained=trained, whole=whole)
     return Subject(spec, settings, reference, loaded.digest)

@@ -18,21 +18,25 @@ _SUMS_TO_ONE = 1e-4
 
 @dataclass(frozen=True)
 class Expected:
-    """``input_size``: height and width. ``activation``: what the contract applies to the outputs, None for unknown."""
+    """``num_classes``: None for a network that is no classifier. ``input_size``: height and width. ``activation``: what
+    the contract applies to the outputs, None for unknown."""
 
-    num_classes: int
+    num_classes: int | None
     input_size: tuple[int, int]
     activation: str | None = None
 
 
 def check_answers(module: nn.Module, name: str, expected: Expected) -> None:
-    """A batch of a grey and a noisy image must give ``float[2, num_classes]``: finite, repeatable, each image alone.
+    """A batch of a grey and a noisy image must give ``float[2, num_classes]``, of another network ``float[2, ...]``:
+    finite, repeatable, each image alone.
 
     Raises SourceInvalid with what the module does instead.
     """
     images = _images(expected.input_size)
     logits = _run(module, name, images)
-    if tuple(logits.shape) != (2, expected.num_classes):
+    if expected.num_classes is None:
+        _check_rows(logits, name)
+    elif tuple(logits.shape) != (2, expected.num_classes):
         raise SourceInvalid(
             f"{name} does not give one logit per label",
             observed=f"output {tuple(logits.shape)} for 2 images",
@@ -49,7 +53,19 @@ def check_answers(module: nn.Module, name: str, expected: Expected) -> None:
             fix="check the training: such weights cannot be served",
         )
     _check_repeatable(module, name, images, logits)
-    _check_no_probabilities(name, logits, expected.activation)
+    if expected.num_classes is not None:
+        _check_no_probabilities(name, logits, expected.activation)
+
+
+def _check_rows(outputs: torch.Tensor, name: str) -> None:
+    if outputs.ndim >= 2 and len(outputs) == 2:
+        return
+    raise SourceInvalid(
+        f"{name} does not give one row per image",
+        observed=f"output {tuple(outputs.shape)} for 2 images",
+        expected="(2, ...): the batch is the first axis of one output",
+        fix="return one tensor with the batch first; join several along another axis",
+    )
 
 
 def _images(input_size: tuple[int, int]) -> torch.Tensor:

@@ -48,13 +48,14 @@ class LoadedModel:
 def load(
     source: SourceSpec,
     root: Path,
-    num_classes: int,
+    num_classes: int | None,
     cache_dir: Path,
     *,
     input_size: tuple[int, int] = (224, 224),
     activation: str | None = None,
 ) -> LoadedModel:
-    """Builds the module, loads its weights and checks by forward passes that it gives one logit per class.
+    """Builds the module, loads its weights and checks by forward passes that it gives one logit per class, or, where
+    ``num_classes`` is None, one row of anything per image.
 
     ``root``: relative paths start there, and ``package.module`` may lie there. ``cache_dir``: downloads are kept
     there. ``input_size``: height and width of the checking input, pixels. ``activation``: what the contract applies to
@@ -81,7 +82,7 @@ def _network(source: SourceSpec, located: Located | None, input_size: tuple[int,
     return LoadedModel(module, file_digest(located.path), description)
 
 
-def _built(source: SourceSpec, root: Path, num_classes: int, located: Located | None) -> LoadedModel:
+def _built(source: SourceSpec, root: Path, num_classes: int | None, located: Located | None) -> LoadedModel:
     module, architecture = build(source, root, num_classes)
     description = architecture
     if located is not None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slipway.spec import SourceSpec
 
 
-def build(source: SourceSpec, root: Path, num_classes: int) -> tuple[nn.Module, str]:
+def build(source: SourceSpec, root: Path, num_classes: int | None) -> tuple[nn.Module, str]:
     """The module with random weights and its description, by whichever builder the source names."""
     arguments = dict(source.arguments)
     if source.factory is not None:

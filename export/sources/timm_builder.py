@@ -22,11 +22,12 @@ _LOADING = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_o
 _HUB = "https://huggingface.co"
 
 
-def build_from_timm(name: str, arguments: dict[str, Any], num_classes: int) -> tuple[nn.Module, str]:
+def build_from_timm(name: str, arguments: dict[str, Any], num_classes: int | None) -> tuple[nn.Module, str]:
     """Returns the module with random weights and its description, e.g. ``timm resnet10t(num_classes=10)``.
 
-    ``num_classes`` is the number of labels; ``arguments`` may override it. Raises SourceInvalid for an unknown name,
-    for arguments that the model refuses, and for those that would make timm load weights.
+    ``num_classes`` is the number of labels, None for no classifier; ``arguments`` may override it.
+    Raises SourceInvalid for an unknown name, for arguments that the model refuses, and for those that would make timm
+    load weights.
     """
     for key in _LOADING:
         if arguments.get(key):
@@ -36,7 +37,7 @@ def build_from_timm(name: str, arguments: dict[str, Any], num_classes: int) -> t
                 fix="remove it; name a published tag as source.weights, a file or URL as source.checkpoint",
             )
     timm = _timm_with(name)
-    settings = {"num_classes": num_classes, **arguments}
+    settings = {**({} if num_classes is None else {"num_classes": num_classes}), **arguments}
     description = call(f"timm {name}", settings)
     return built(description, lambda: timm.create_model(name, pretrained=False, **settings)), description
 

@@ -14,11 +14,12 @@ from slipway.errors import SourceInvalid
 _DOWNLOADING = ("weights", "weights_backbone", "pretrained", "pretrained_backbone")
 
 
-def build_from_torchvision(name: str, arguments: dict[str, Any], num_classes: int) -> tuple[nn.Module, str]:
+def build_from_torchvision(name: str, arguments: dict[str, Any], num_classes: int | None) -> tuple[nn.Module, str]:
     """Returns the module with random weights and its description, e.g. ``torchvision resnet18(num_classes=1000)``.
 
-    ``num_classes`` is the number of labels; ``arguments`` may override it. Raises SourceInvalid for an unknown name,
-    for arguments that the builder refuses, and for those that would make torchvision download weights.
+    ``num_classes`` is the number of labels, None for no classifier; ``arguments`` may override it.
+    Raises SourceInvalid for an unknown name, for arguments that the builder refuses, and for those that would make
+    torchvision download weights.
     """
     for key in _DOWNLOADING:
         if arguments.get(key):
@@ -28,7 +29,7 @@ def build_from_torchvision(name: str, arguments: dict[str, Any], num_classes: in
                 fix="remove it; name published weights as source.weights, a file or URL as source.checkpoint",
             )
     models = _models(name)
-    settings = {"num_classes": num_classes, **arguments}
+    settings = {**({} if num_classes is None else {"num_classes": num_classes}), **arguments}
     description = call(f"torchvision {name}", settings)
     return built(description, lambda: models.get_model(name, weights=None, **settings)), description
 

@@ -239,6 +239,6 @@ def _reference(spec: ModelSpec, settings: Settings) -> Reference:
     contract = spec.contract(settings.root)
     held_out = load_held_out(settings.root / spec.samples, contract.labels, accept_unlabelled=True)
     size = (contract.preprocess.height, contract.preprocess.width)
-    loaded = sources.load(spec.one_source, settings.root, len(contract.labels), settings.cache_dir, input_size=size)
+    loaded = sources.load(spec.one_source, settings.root, contract.classes, settings.cache_dir, input_size=size)
     module = wrap(loaded.module, contract.normalise)
     return Reference(contract, spec.gates, held_out, module, eager_network(module))

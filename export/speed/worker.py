@@ -43,7 +43,7 @@ def _eager(plan: Plan) -> RunNetwork:
     spec, root = ModelSpec.model_validate(plan.spec), Path(plan.root)
     contract = spec.contract(root)
     size = (contract.preprocess.height, contract.preprocess.width)
-    loaded = sources.load(spec.one_source, root, len(contract.labels), Path(plan.cache_dir), input_size=size)
+    loaded = sources.load(spec.one_source, root, contract.classes, Path(plan.cache_dir), input_size=size)
     return eager_network(wrap(loaded.module, contract.normalise))
 
 

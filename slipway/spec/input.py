@@ -71,3 +71,10 @@ class PostprocessSpec(Section):
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     temperature: float = Field(default=1.0, gt=0)
     top_k: int = Field(default=5, ge=1)
+    score_threshold: float = Field(default=0.0, ge=0, le=1, description="labels below it are not named; 0: all are")
+
+    @model_validator(mode="after")
+    def _scores_are_probabilities(self) -> PostprocessSpec:
+        if self.score_threshold and self.activation == "none":
+            raise ValueError("score_threshold: without an activation scores are no probabilities")
+        return self

@@ -105,10 +105,13 @@ class ModelSpec(Section):
         if (self.task in TASKS_WITH_LABELS) != bool(self.labels):
             raise ValueError(f"labels: {self.task} has {'none' if self.labels else 'to have some'}")
         for name in ("detection", "faces", "ocr", "embedding", "segmentation"):
-            if name != self.task and name in self.model_fields_set:
+            own: TaskSection = getattr(self, name)
+            if name != self.task and own != type(own)():
                 raise ValueError(f"{name}: the task is {self.task}")
         if (self.networks or self.attributes) and self.optimise:
             raise ValueError("optimise: not for a model with several networks")
+        if both := self.networks.keys() & self.attributes.keys():
+            raise ValueError(f"attributes: {', '.join(sorted(both))} is among networks too")
 
     def _check_speed(self) -> None:
         speed = self.gates.speed
@@ -193,12 +196,12 @@ class ModelSpec(Section):
     @property
     def one_source(self) -> SourceSpec:
         """``source``; raises SpecInvalid for a model with several networks."""
-        return self._of_one(self.source, "source")
+        return self.of_one(self.source, "source")
 
     @property
     def one_input(self) -> InputSpec:
         """``input``; raises SpecInvalid for a model with several networks."""
-        return self._of_one(self.input, "input")
+        return self.of_one(self.input, "input")
 
     @property
     def sources(self) -> dict[str, SourceSpec]:
@@ -217,7 +220,8 @@ class ModelSpec(Section):
             }
         return self.model_copy(update=changes)
 
-    def _of_one(self, value: T | None, key: str) -> T:
+    def of_one(self, value: T | None, key: str) -> T:
+        """``value``; where that is None, raises SpecInvalid: ``key`` belongs to models with one network."""
         if value is None:
             raise SpecInvalid(
                 f"{self.model}: this is for models with one network",

@@ -69,9 +69,15 @@ class OcrSpec(TaskSection):
 class EmbeddingSpec(TaskSection):
     """From a network's output to a vector; see handlers.embedding."""
 
+    normalise: Literal["l2", "none"] = Field(default="l2", description="l2: to length one")
+    dimension: int = Field(default=0, ge=0, description="of a vector; 0: any")
+
 
 class SegmentationSpec(TaskSection):
     """From a network's maps to one label per pixel; see handlers.segmentation."""
+
+    background: str = Field(default="", description="the label of what the network has not seen; empty: none")
+    threshold: float = Field(default=0.5, ge=0.001, le=0.999, description="of a network's one map for two labels")
 
 
 #: The section of each task that has one, by the task's name, which is also its key in the specification.

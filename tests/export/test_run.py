@@ -75,7 +75,7 @@ def test_the_golden_prediction_is_what_every_served_network_answers(result: Expo
     repository = Repository(home.repository)
     folder, contract = repository.version_dir("small", 1), repository.contract("small", 1)
     image = (folder / "golden/input.png").read_bytes()
-    expected = json.loads((folder / "golden/expected.json").read_text())
+    expected = json.loads((folder / "golden/expected.json").read_text())["record"]
     assert len(expected["labels"]) == contract.postprocess.top_k == 3
     assert result.evidence["golden"]["margin"] > 0.9
     for path in ("small.onnx/1/model.onnx", "small.torchscript/1/model.pt", "small/1/artifacts/torch-export/model.pt2"):
