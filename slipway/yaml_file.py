@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +92,19 @@ def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
     """The keys that a nested pydantic model knows at ``location``; empty where the path leaves the models."""
     current: Any = model
     for part in location:
+        if typing.get_origin(current) is dict:
+            current = typing.get_args(current)[1]
+            continue
         field = getattr(current, "model_fields", {}).get(part)
-        current = field.annotation if field is not None else None
+        current = _required(field.annotation) if field is not None else None
     return list(getattr(current, "model_fields", {}))
+
+
+def _required(annotation: Any) -> Any:
+    """``Model`` of ``Model | None``, anything else as it is."""
+    inside = [item for item in typing.get_args(annotation) if item is not type(None)]
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return inside[0] if union and len(inside) == 1 else annotation
 
 
 def _nearest(word: str, known: list[str]) -> str:
