@@ -18,7 +18,7 @@ from handlers.boxes import areas, clipped, non_maximum_suppression, to_picture
 from handlers.calls import ONLY, Call, Networks
 from handlers.candidates import Candidates, Reading, joined
 from handlers.detection_settings import DetectionOptions, DetectionSettings
-from handlers.fields import Field, Record
+from handlers.fields import COUNT, Field, Record
 from handlers.picture import Picture
 from handlers.preprocess import Prepared
 from handlers.stages import stage
@@ -60,6 +60,7 @@ class Detection(SingleNetwork):
         Field("boxes", "float32", (4,), each=True),
         Field("scores", "float32", each=True),
         Field("labels", "string", each=True),
+        COUNT,
     )
 
     def __init__(self, contract: Contract) -> None:

@@ -14,6 +14,7 @@ def test_available_names_models_and_splits():
     assert {info.name: info.models for info in available()} == {
         "digits": ("digits",),
         "photos": ("resnet18", "resnet50", "mobilenet_v3_large"),
+        "scenes": ("scenes",),
     }
 
 
