@@ -233,8 +233,6 @@ class Contract:
                 del values[key]
         if not self.postprocess.score_threshold:
             del values["postprocess"]["score_threshold"]
-        if not self.postprocess.score_threshold:
-            del values["postprocess"]["score_threshold"]
         for row, item in zip(values.get("attributes", ()), self.attributes, strict=True):
             row["contract"] = item.contract.to_dict()
         return values
