@@ -1,8 +1,9 @@
 # Thin: each target calls the command line, which does the work. `make help` lists the targets.
-# MODEL: a name from config/models. FORMAT: the format to serve, for example openvino-int8. PYTHON: the interpreter that the environments are made from (3.10 to 3.12).
+# MODEL: a name from config/models. FORMAT: the format to serve, for example openvino-int8. ENGINE: triton or torchserve.
 
 MODEL ?= digits
 FORMAT ?=
+ENGINE ?=
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; \
 	done || echo python3)
@@ -38,7 +39,7 @@ setup: .venv/.ready .venv-triton/.ready  ## the two environments, pinned
 
 export-and-deploy:  ## environments, sample weights, export, gates, publish, serve, first answer
 	@$(MAKE) --no-print-directory -j2 setup
-	@$(SLIPWAY) deploy $(MODEL) $(if $(FORMAT),--format $(FORMAT))
+	@$(SLIPWAY) deploy $(MODEL) $(if $(FORMAT),--format $(FORMAT)) $(if $(ENGINE),--engine $(ENGINE))
 
 test:  ## every test that can run here
 	@$(MAKE) --no-print-directory -j2 setup

@@ -19,13 +19,16 @@ class Protocol:
     """One engine's side of the edge.
 
     ``downstream``: Lua files that judge requests and answers; ``upstream``: those that mark what is worth a retry.
-    ``short_http``, ``short_grpc``: path prefixes of health calls, never repeated.
+    ``short_http``, ``short_grpc``: path prefixes of health calls, never repeated. ``retries``: of what no model had
+    yet; they bridge a restart of the engine, with back-offs of 0.05 s growing to 0.5 s (Envoy draws each between 0 and
+    that).
     """
 
     downstream: tuple[str, ...]
     upstream: tuple[str, ...]
     short_http: tuple[str, ...]
     short_grpc: tuple[str, ...]
+    retries: int
 
 
 PROTOCOLS = {
@@ -44,6 +47,7 @@ PROTOCOLS = {
         upstream=("faults", "triton_faults", "triton_retries"),
         short_http=("/v2/health/",),
         short_grpc=(_SERVICE, _HEALTH),
+        retries=50,  # about 12 s
     ),
     "torchserve": Protocol(
         downstream=(
@@ -58,5 +62,6 @@ PROTOCOLS = {
         upstream=("faults", "torchserve_faults", "torchserve_retries"),
         short_http=("/ping", "/v2/health/"),
         short_grpc=(_TORCHSERVE_PING, _HEALTH),
+        retries=120,  # about 30 s: java, and then workers that import torch
     ),
 }

@@ -23,9 +23,6 @@ GRPC_CLUSTER = "engine_grpc"
 DISCARD_CLUSTER = "discard"
 
 _ROUTE_TYPE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-#: Bridges a restart of the engine: back-offs of 0.05 s growing to 0.5 s (Envoy draws each between 0 and that), about
-#: 12 s on average; the route's timeout ends it in any case.
-_RETRIES = 50
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class EdgeRoutes:
     default_versions: dict[str, int] = field(default_factory=dict)
 
 
-def _retry_policy() -> Json:
+def _retry_policy(retries: int) -> Json:
     """Repeat only what never reached a model: see ``lua/*_retries.lua`` for the answers that are marked.
 
     No ``reset``: a request that was in flight when the engine died may be what killed it.
@@ -48,18 +45,18 @@ def _retry_policy() -> Json:
     return {
         "retry_on": "connect-failure,refused-stream,retriable-headers",
         "retriable_headers": [{"name": "x-slipway-retry", "present_match": True}],
-        "num_retries": _RETRIES,
+        "num_retries": retries,
         "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
     }
 
 
-def _action(cluster: str, timeout: float, retry: bool) -> Json:
+def _action(cluster: str, timeout: float, retries: int = 0) -> Json:
     action: Json = {"cluster": cluster, "timeout": f"{timeout}s"}
     if cluster == GRPC_CLUSTER:
         # A client's own deadline counts when it is shorter.
         action["max_stream_duration"] = {"max_stream_duration": f"{timeout}s", "grpc_timeout_header_max": f"{timeout}s"}
-    if retry:
-        action["retry_policy"] = _retry_policy()
+    if retries:
+        action["retry_policy"] = _retry_policy(retries)
     return action
 
 
@@ -76,11 +73,11 @@ def route_configuration(config: EdgeConfig, routes: EdgeRoutes) -> Json:
     protocol, health = PROTOCOLS[config.engine], 2.0
     refused = {"name": "x-slipway-answer", "present_match": True}
     rules: list[tuple[Json, Json]] = [
-        ({"prefix": "/", "headers": [refused]}, _action(DISCARD_CLUSTER, config.request_timeout, False)),
-        *(({"prefix": path, "grpc": {}}, _action(GRPC_CLUSTER, health, False)) for path in protocol.short_grpc),
-        ({"prefix": "/", "grpc": {}}, _action(GRPC_CLUSTER, config.request_timeout, True)),
-        *(({"prefix": path}, _action(HTTP_CLUSTER, health, False)) for path in protocol.short_http),
-        ({"prefix": "/"}, _action(HTTP_CLUSTER, config.request_timeout, True)),
+        ({"prefix": "/", "headers": [refused]}, _action(DISCARD_CLUSTER, config.request_timeout)),
+        *(({"prefix": path, "grpc": {}}, _action(GRPC_CLUSTER, health)) for path in protocol.short_grpc),
+        ({"prefix": "/", "grpc": {}}, _action(GRPC_CLUSTER, config.request_timeout, protocol.retries)),
+        *(({"prefix": path}, _action(HTTP_CLUSTER, health)) for path in protocol.short_http),
+        ({"prefix": "/"}, _action(HTTP_CLUSTER, config.request_timeout, protocol.retries)),
     ]
     metadata = _metadata(config, routes)
     table = [{"match": match, "route": action, "metadata": metadata} for match, action in rules]

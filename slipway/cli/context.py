@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,11 +11,11 @@ if TYPE_CHECKING:
     from slipway.spec import ModelSpec
 
 
-def load_settings() -> Settings:
-    """The settings of this machine; raises SettingsInvalid."""
+def load_settings(engine: str | None = None) -> Settings:
+    """The settings of this machine; raises SettingsInvalid. ``engine``: what a command's option names goes before."""
     from slipway.settings import Settings
 
-    return Settings.load()
+    return Settings.load() if engine is None else Settings.load({**os.environ, "SLIPWAY_ENGINE": engine})
 
 
 def open_repository(settings: Settings | None = None) -> Repository:

@@ -9,7 +9,7 @@ import typer
 
 from slipway.cli.context import load_settings, load_spec, open_repository
 from slipway.cli.export import run
-from slipway.cli.options import AsJson, SpecName
+from slipway.cli.options import AsJson, Engine, SpecName
 from slipway.cli.output import Steps, print_json, print_line, print_table
 from slipway.cli.versions import move_pointer
 from slipway.errors import SampleUnavailable
@@ -17,9 +17,17 @@ from slipway.errors import SampleUnavailable
 if TYPE_CHECKING:
     from export.run import ExportResult
     from serving.client import Answer
+    from serving.state import State
     from slipway.settings import Settings
     from slipway.spec import ModelSpec
 
+#: What else can ask, by engine.
+_CLIENTS = {
+    "triton": "any KServe V2 client: http://{http} (HTTP and gRPC)",
+    "torchserve": "curl -T {image} http://{http}/predictions/{model} (gRPC on the same port)",
+}
+#: Lines of the first answer after its first one.
+_MOST_LINES = 5
 _IMAGES = ("*.png", "*.jpg", "*.jpeg", "*.webp", "*.bmp", "*.gif")
 
 
@@ -28,12 +36,13 @@ def deploy(
     served_format: Annotated[
         str | None, typer.Option("--format", metavar="FORMAT", help="Serve this format, exported beside the others.")
     ] = None,
+    engine: Engine = None,
     as_json: AsJson = False,
 ) -> None:
     """Sample weights where they are ours, export, gates, publish, serve, promote, and a first answer."""
     from serving import control
 
-    settings, steps = load_settings(), Steps()
+    settings, steps = load_settings(engine and engine.value), Steps()
     spec = load_spec(model, settings)
     if served_format is not None:
         spec = spec.served_as(served_format)
@@ -47,14 +56,15 @@ def deploy(
         _promote(settings, model, results)
     image = _first_image(settings, spec)
     with steps.step("first answer"):
-        answer = _answer(model, image, state.edge["grpc"])
+        answer = _answer(model, image, state)
     if as_json:
         first = {"image": str(image), "version": answer.version, **answer.predictions[0].to_dict()}
-        print_json({"model": model, "edge": state.edge, "first_answer": first, "seconds": steps.seconds})
+        values = {"model": model, "engine": state.engine["name"], "edge": state.edge}
+        print_json({**values, "first_answer": first, "seconds": steps.seconds})
     else:
         _print_answer(model, image, answer)
         print_table("Where the time went", ["step", "seconds"], [(k, f"{v:.1f}") for k, v in steps.seconds.items()])
-        _how_to_go_on(model, image, state.edge["http"])
+        _how_to_go_on(model, image, state)
 
 
 def _trainings(settings: Settings, model: str, steps: Steps) -> list[list[str]]:
@@ -83,10 +93,11 @@ def _first_image(settings: Settings, spec: ModelSpec) -> Path:
     return found
 
 
-def _answer(model: str, image: Path, grpc: str) -> Answer:
+def _answer(model: str, image: Path, state: State) -> Answer:
     from serving.client import PredictClient
+    from serving.client.address import of_edge
 
-    with PredictClient(f"grpc://{grpc}") as client:
+    with PredictClient(of_edge(state.edge, str(state.engine["name"]), "grpc")) as client:
         answer = client.ask(model, [image.read_bytes()])
     if answer.predictions[0].error is not None:
         raise answer.predictions[0].error
@@ -94,13 +105,19 @@ def _answer(model: str, image: Path, grpc: str) -> Answer:
 
 
 def _print_answer(model: str, image: Path, answer: Answer) -> None:
-    best = answer.predictions[0]
-    pairs = "  ".join(f"{label} {score:.4f}" for label, score in zip(best.labels, best.scores, strict=True))
-    print_line(f"{image.name} -> {pairs}   (model {model}, version {answer.version})")
+    from slipway.cli.records import lines
+
+    first, *rest = lines(answer.predictions[0].values)
+    print_line(f"{image.name} -> {first}   (model {model}, version {answer.version})")
+    for line in rest[:_MOST_LINES]:
+        print_line(f"{' ' * len(image.name)}    {line}")
 
 
-def _how_to_go_on(model: str, image: Path, http: str) -> None:
+def _how_to_go_on(model: str, image: Path, state: State) -> None:
     shown = image.relative_to(Path.cwd()) if image.is_relative_to(Path.cwd()) else image
     print_line(f"Next:  .venv/bin/slipway predict {model} {shown}")
-    print_line(f"       any KServe V2 client: http://{http} (HTTP and gRPC); `slipway status`, `slipway versions`")
+    print_line(
+        f"       {_CLIENTS[str(state.engine['name'])].format(http=state.edge['http'], model=model, image=shown)}"
+    )
+    print_line("       `slipway status`, `slipway versions`")
     print_line("       make down stops it")

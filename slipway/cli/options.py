@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 
 import typer
@@ -23,4 +24,14 @@ SpecName = Annotated[str, typer.Argument(metavar="MODEL", help="In config/models
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A published model.", autocompletion=_complete_published)
 ]
+
+
+class EngineName(str, Enum):
+    """Model servers, as SLIPWAY_ENGINE spells them."""
+
+    triton = "triton"
+    torchserve = "torchserve"
+
+
+Engine = Annotated[EngineName | None, typer.Option("--engine", help="The model server; SLIPWAY_ENGINE unless given.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")]

@@ -9,18 +9,20 @@ from typing import Annotated, Any
 import typer
 
 from slipway.cli.context import load_settings
-from slipway.cli.options import AsJson
+from slipway.cli.options import AsJson, Engine
 from slipway.cli.output import Steps, print_json, print_line, print_table
 
 
 def serve(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when it answers; stop with `down`.")] = False,
+    engine: Engine = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve the repository: Triton behind Envoy, ready when every active version has answered its golden image."""
+    """Serve the repository: Triton or TorchServe behind Envoy, ready when every active version has answered its golden
+    image."""
     from serving import control
 
-    settings = load_settings()
+    settings = load_settings(engine and engine.value)
     if not detach:
         control.serve_foreground(settings)
         return
@@ -37,7 +39,7 @@ def down(
     timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds to wait for requests to finish.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop what was started: no new requests, accepted ones finish, then Envoy and Triton end."""
+    """Stop what was started: no new requests, accepted ones finish, then Envoy and the engine end."""
     from serving import control
 
     settings = load_settings()
@@ -64,6 +66,7 @@ class Component(str, Enum):
 
     supervisor = "supervisor"
     triton = "triton"
+    torchserve = "torchserve"
     envoy = "envoy"
     access = "edge-access"
 
@@ -85,7 +88,8 @@ def logs(
 
 
 def _print_status(values: dict[str, Any]) -> None:
-    print_line(f"phase {values.get('phase')}   edge http {values['edge']['http']}   grpc {values['edge']['grpc']}")
+    edge, engine = values["edge"], values["engine"]["name"]
+    print_line(f"{engine}   phase {values.get('phase')}   edge http {edge['http']}   grpc {edge['grpc']}")
     rows = [
         (
             model["name"],
