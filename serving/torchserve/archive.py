@@ -80,6 +80,18 @@ class Archives:
             _write(path, content, digest)
         return path
 
+    def discard(self, model: str, version: int) -> None:
+        """Removes the archive; TorchServe has unpacked it and does not read it again."""
+        self.path(model, version).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Removes archives of versions that the repository does not have, and what was being written in a crash."""
+        names = self.repository.models()
+        kept = {self.path(model, version) for model in names for version in self.repository.versions(model)}
+        for path in [*self.store.glob("*.mar"), *self.store.glob(".*.mar.*")]:
+            if path not in kept:
+                path.unlink(missing_ok=True)
+
     def workers(self, model: str) -> int:
         """Worker processes of one version, from the model's config.pbtxt. Raises RepositoryDamaged."""
         return self._config(model).workers

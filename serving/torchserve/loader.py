@@ -44,6 +44,7 @@ class TorchServeLoader:
         self._retiring: dict[tuple[str, int], float] = {}
         self._defaults: dict[str, int] = {}
         self._look_at = 0.0
+        archives.sweep()
 
     @property
     def models(self) -> list[str]:
@@ -182,6 +183,7 @@ class TorchServeLoader:
             if _busy(waiting) and time.monotonic() - since < _RETIRE_AT_LAST:
                 return
             self._client.unregister(model, version)
+            self._archives.discard(model, version)
             self._log.info("ended a version that is wanted no more", model=model, version=version)
         with self._lock:
             self._retiring.pop((model, version), None)
@@ -193,6 +195,7 @@ class TorchServeLoader:
             version = left.pop(0)
             try:
                 self._client.unregister(model, version)
+                self._archives.discard(model, version)
                 refused = 0
             except ServerUnavailable:
                 refused += 1

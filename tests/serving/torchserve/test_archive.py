@@ -79,6 +79,17 @@ def test_an_archive_is_made_once(archives: Archives) -> None:
     assert [item.name for item in archives.store.iterdir()] == ["colour-1.mar"], "no temporary file is left"
 
 
+def test_archives_of_versions_that_are_gone_are_swept(archives: Archives) -> None:
+    path = archives.ensure("colour", 1)
+    for name in ("colour-7.mar", "other-1.mar", ".colour-1.mar.k3x"):
+        (archives.store / name).write_bytes(b"x")
+    archives.sweep()
+    assert list(archives.store.iterdir()) == [path]
+    archives.discard("colour", 1)
+    archives.discard("colour", 1)
+    assert not path.exists()
+
+
 def test_requests_are_batched_where_the_config_asks_for_a_delay(archives: Archives) -> None:
     path = archives.repository.path / "colour" / "config.pbtxt"
     text = path.read_text().replace("dynamic_batching {\n}", "dynamic_batching { max_queue_delay_microseconds: 4600 }")
