@@ -31,7 +31,7 @@ class _V2:
             model_version=request.version,
             request_id=request.request_id,
             headers={"x-request-id": request.request_id},
-            parameters=dict(request.parameters) or None,
+            parameters={name: _sent(value) for name, value in request.parameters.items()} or None,
             **self._options,
         )
         tensors = {name: answer.as_numpy(name) for name in self._outputs(answer)}
@@ -106,3 +106,10 @@ class V2Grpc(_V2):
 
     def _largest(self, config: Any) -> int:
         return int(config.config.max_batch_size)
+
+
+def _sent(value: Any) -> Any:
+    """V2 parameters are integers, booleans and texts; handlers read numbers and lists from text as well."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(str(item) for item in value)
+    return value if isinstance(value, (bool, int)) else str(value)

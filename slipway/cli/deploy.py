@@ -116,8 +116,7 @@ def _print_answer(model: str, image: Path, answer: Answer) -> None:
 def _how_to_go_on(model: str, image: Path, state: State) -> None:
     shown = image.relative_to(Path.cwd()) if image.is_relative_to(Path.cwd()) else image
     print_line(f"Next:  .venv/bin/slipway predict {model} {shown}")
-    print_line(
-        f"       {_CLIENTS[str(state.engine['name'])].format(http=state.edge['http'], model=model, image=shown)}"
-    )
+    others = _CLIENTS[str(state.engine["name"])].format(http=state.edge["http"], model=model, image=shown)
+    print_line(f"       {others}")
     print_line("       `slipway status`, `slipway versions`")
     print_line("       make down stops it")

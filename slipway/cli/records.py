@@ -1,4 +1,4 @@
-"""Records of any task as lines for people: one per box, line of text or class; the length of a vector, shares of a mask."""
+"""Records of any task as lines for people: one per box, text or class; the length of a vector, shares of a mask."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Record = Mapping[str, Any]
-_WHOLE = ("embedding", "mask", "rle", "size", "count")
 
 
 def lines(record: Record) -> list[str]:
@@ -93,7 +92,7 @@ def _of_items(part: Record, items: int) -> bool:
 
 
 def _is_nested(value: Sequence[Any]) -> bool:
-    return not value or isinstance(value[0], list) or isinstance(value[0], str)
+    return not value or isinstance(value[0], (list, str))
 
 
 def _row(part: Record, row: int) -> str:
