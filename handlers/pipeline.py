@@ -8,6 +8,7 @@ from typing import Any, cast
 from handlers.calls import Networks, RunNetwork, only
 from handlers.picture import Picture
 from handlers.task import Answer, load_task
+from handlers.trace import traced
 from slipway.contract import Contract
 from slipway.errors import ImageError, RequestInvalid
 
@@ -24,7 +25,7 @@ class Pipeline:
         """
         self.contract = contract
         self.task = load_task(contract)
-        self._networks = only(networks, contract) if callable(networks) else networks
+        self._networks = traced(only(networks, contract) if callable(networks) else networks)
 
     def run(self, images: Sequence[bytes], parameters: Mapping[str, Any] | Sequence[Any] | None = None) -> list[Answer]:
         """One answer per image, in order. A bad image is an ImageError in the list and costs the others nothing.

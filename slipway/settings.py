@@ -18,7 +18,7 @@ from slipway.yaml_file import YamlFile
 
 PREFIX = "SLIPWAY_"
 #: Variables with the prefix that are not fields: they choose the file, or speak to another process.
-_NOT_FIELDS = {"SLIPWAY_ENVIRONMENT", "SLIPWAY_NETWORK_PLACEMENT"}
+_NOT_FIELDS = {"SLIPWAY_ENVIRONMENT", "SLIPWAY_NETWORK_PLACEMENT", "SLIPWAY_TRACE_INPUTS"}
 
 
 class Settings(BaseModel):

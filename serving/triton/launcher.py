@@ -15,7 +15,7 @@ from serving.triton.environment import TritonInstallation
 
 ADMIN_HEADER = "x-slipway-admin"
 _RESTRICTED = "model-repository,shared-memory,logging,trace"
-_KEPT = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SLIPWAY_NETWORK_PLACEMENT")
+_KEPT = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SLIPWAY_NETWORK_PLACEMENT", "SLIPWAY_TRACE_INPUTS")
 #: One thread per instance: instances are the unit of parallelism, and a thread pool in each only makes them wait.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
