@@ -154,7 +154,7 @@ class Maker:
             calibration=calibration_pixels(self._spec, self._reference, self._settings.root),
             int8=self._spec.int8,
             tensorrt=self._spec.tensorrt,
-            any_size=bool(self._reference.sizes),
+            free_sides=self._reference.free_sides,
         )
 
     def _candidate(self, kind: Format, artifact: Artifact) -> Candidate:

@@ -121,7 +121,7 @@ def _of(spec: ModelSpec, contract: Contract, name: str) -> tuple[ModelSpec, Cont
         return own, alone, ((alone.preprocess.height, alone.preprocess.width),)
     part = next(one for one in contract.parts if one.name == short)
     sizes = spec.networks[short].sizes
-    seen = replace(contract.preprocess, height=sizes[0][0], width=sizes[0][1])
+    seen = replace(contract.preprocess, height=sizes[0][0], width=sizes[0][1])  # what its examples look like
     alone = replace(
         contract, parts=(part,), attributes=(), network=part.network, normalise=part.normalise, preprocess=seen
     )
@@ -219,7 +219,7 @@ def _tensors(member: Member, alone: Reference) -> NetworkTensors:
         pixels = np.stack([np.asarray(Image.fromarray(alone.pixels[0]).resize((width, height)))])
         other = alone.run(pixels).shape[1:]
         output = tuple(one if one == two else -1 for one, two in zip(output, other, strict=True))
-    size = example if len(member.sizes) == 1 else (-1, -1)
+    size = (-1 if 1 in alone.free_sides else example[0], -1 if 2 in alone.free_sides else example[1])
     return NetworkTensors(member.model, member.contract.network, size, output, example)
 
 

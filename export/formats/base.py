@@ -37,8 +37,8 @@ class ExportOptions:
     ``log_dir``: where each format's exporter log goes. ``shared_dir``: where one run's formats keep what several are
     made from (the fp32 ONNX file). ``calibration``: uint8[n, H, W, 3], real images through the contract, for INT8.
     ``keep_float``: names of the nodes of ``base_onnx`` that stay in fp32 when precision is reduced. ``int8``: how the
-    ONNX INT8 formats choose their ranges. ``tensorrt``: how plans are built. ``any_size``: height and width of the
-    input are free, not those of the example."""
+    ONNX INT8 formats choose their ranges. ``tensorrt``: how plans are built. ``free_sides``: axes of
+    ``pixels`` (1 is its height, 2 its width) that may have any size, not that of the example."""
 
     max_batch_size: int
     log_dir: Path
@@ -48,7 +48,7 @@ class ExportOptions:
     keep_float: tuple[str, ...] = ()
     int8: Int8Spec = field(default_factory=Int8Spec)
     tensorrt: TensorrtSpec = field(default_factory=TensorrtSpec)
-    any_size: bool = False
+    free_sides: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

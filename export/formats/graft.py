@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Put before every name of the user's graph, so that none can meet one of ours.
 PREFIX = "network/"
+#: Names of the axes of ``pixels`` that may be free.
+_SIDES = {1: "height", 2: "width"}
 
 
 def foreign_graph(module: torch.nn.Module, example: torch.Tensor, options: ExportOptions) -> Any | None:
@@ -32,20 +34,21 @@ def foreign_graph(module: torch.nn.Module, example: torch.Tensor, options: Expor
     """
     came_from = origin(module)
     if came_from == "onnx":
-        return _grafted(module, example, options.any_size)
+        return _grafted(module, example, options.free_sides)
     if came_from == "torchscript":
         return _from_torchscript(module, example, options)
     return None
 
 
-def _grafted(module: torch.nn.Module, example: torch.Tensor, any_size: bool) -> Any:
+def _grafted(module: torch.nn.Module, example: torch.Tensor, free: Sequence[int]) -> Any:
     from onnx import compose, shape_inference
 
     wrapped: Any = module
     graph: OnnxGraph = wrapped.module.graph
     user = compose.add_prefix(graph.model, PREFIX)
     _drop_notes(user)
-    head = _head(wrapped, graph, ["height", "width"] if any_size else list(example.shape[1:3]), user)
+    sides = [_SIDES[axis] if axis in free else int(example.shape[axis]) for axis in (1, 2)]
+    head = _head(wrapped, graph, sides, user)
     joined = compose.merge_models(
         head,
         user,
@@ -55,7 +58,7 @@ def _grafted(module: torch.nn.Module, example: torch.Tensor, any_size: bool) -> 
     )
     _tidy(joined)
     _name_output(joined, f"{PREFIX}{graph.output_name}")
-    _set_shape(joined.graph.output[0], wrapped, example, any_size)
+    _set_shape(joined.graph.output[0], wrapped, example, free)
     return shape_inference.infer_shapes(joined, check_type=True, strict_mode=False)
 
 
@@ -94,13 +97,13 @@ def _name_output(model: Any, result: str) -> None:
     output.type.tensor_type.elem_type = TensorProto.FLOAT
 
 
-def _set_shape(output: Any, wrapped: Any, example: torch.Tensor, any_size: bool) -> None:
+def _set_shape(output: Any, wrapped: Any, example: torch.Tensor, free: Sequence[int]) -> None:
     """[batch, classes], as the network itself gives them: the file may not say. Where the input may have any size, the
     axes of what is no list of classes are left free."""
     from onnx import helper
 
     axes: list[int | str] = [int(size) for size in wrapped(example).shape[1:]]
-    if any_size and len(axes) > 1:
+    if free and len(axes) > 1:
         axes = [f"axis_{number}" for number in range(1, len(axes) + 1)]
     elem_type = output.type.tensor_type.elem_type
     output.type.CopyFrom(helper.make_tensor_type_proto(elem_type, ["batch", *axes]))
@@ -149,7 +152,7 @@ def _from_torchscript(module: torch.nn.Module, example: torch.Tensor, options: E
 
     from export.formats.onnx import assert_opset
 
-    sides = {1: "height", 2: "width"} if options.any_size else {}
+    sides = {axis: _SIDES[axis] for axis in options.free_sides}
     with torch.no_grad(), tempfile.TemporaryDirectory(prefix="slipway-") as folder:
         written = Path(folder) / "model.onnx"
         traced = torch.jit.trace(module, (example,), check_trace=False)  # type: ignore[no-untyped-call]

@@ -76,14 +76,16 @@ def check(model: Any, name: str) -> None:
     """Raises ExportFailed unless ``model`` (openvino.Model) is ``uint8[?, H, W, 3] -> float32[?, ?]`` by its names.
 
     The class axis must be dynamic, as in ONNX (export.formats.onnx.open_class_axis): Triton's native openvino backend
-    compares output dimensions exactly, and -1 in config.pbtxt is not a fixed size (``CompareDimsSupported``).
+    compares output dimensions exactly, and -1 in config.pbtxt is not a fixed size (``CompareDimsSupported``). Boxes and
+    maps have their axes as they are.
     """
     found = {
         f"{port.any_name} {port.element_type.get_type_name()}{_dims(port.partial_shape)}"
         for port in (*model.inputs, *model.outputs)
     }
     spatial = _dims(model.inputs[0].partial_shape)[1:-1]
-    expected = {f"{INPUT_NAME} u8{[-1, *spatial, 3]}", f"{OUTPUT_NAME} f32{[-1, -1]}"}
+    rest = _dims(model.outputs[0].partial_shape)[1:]
+    expected = {f"{INPUT_NAME} u8{[-1, *spatial, 3]}", f"{OUTPUT_NAME} f32{[-1, *(rest if len(rest) > 1 else [-1])]}"}
     if found != expected:
         raise ExportFailed(
             f"openvino: {name} has other inputs or outputs than it will be served with",

@@ -54,12 +54,12 @@ def batch_dimension(options: ExportOptions) -> Any:
 
 
 def input_shapes(options: ExportOptions) -> dict[str, dict[int, Any]]:
-    """Which axes of ``pixels`` are dynamic, as torch.export takes it: the batch, and with ``any_size`` both sides."""
+    """Which axes of ``pixels`` are dynamic, as torch.export takes it: the batch and ``free_sides``."""
     import torch
 
     # named dimensions refuse what strided layers ask of a size; whether a side stayed free is what gate 1 tries
     free = torch.export.Dim.AUTO
-    return {INPUT_NAME: {0: batch_dimension(options), **({1: free, 2: free} if options.any_size else {})}}
+    return {INPUT_NAME: {0: batch_dimension(options), **dict.fromkeys(options.free_sides, free)}}
 
 
 def refuse_pickles(path: Path) -> None:

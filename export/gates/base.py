@@ -91,6 +91,13 @@ class Reference:
         return self.contract.classes
 
     @property
+    def free_sides(self) -> tuple[int, ...]:
+        """Axes of ``pixels`` that the network takes in any size: 1 is the height, 2 the width."""
+        own = self.contract.inputs()
+        height, width = next(iter(own.values()))
+        return tuple(axis for axis, side in ((1, height), (2, width)) if not side)
+
+    @property
     def names(self) -> list[str]:
         """Of the images that ``outcome`` is about."""
         if self.classes is None or self.inputs is not None:

@@ -29,7 +29,7 @@ def open_batch(model: Any, given: Any, output: str, name: str, input_size: tuple
     nodes that may hold it.
     """
     fixed = given.type.tensor_type.shape.dim[0]
-    size = int(fixed.dim_value) if fixed.HasField("dim_value") else None
+    size = int(fixed.dim_value) if fixed.dim_value > 0 else None  # older converters write -1 for any
     plain = _opened(model, given.name, output)
     if size is None:
         return plain, None

@@ -205,7 +205,7 @@ def _described(value: Any) -> str:
 def _shape(value: Any) -> list[int | str]:
     """Sizes as numbers, symbolic axes by name, unnamed ones as a question mark."""
     axes = value.type.tensor_type.shape.dim
-    return [int(axis.dim_value) if axis.HasField("dim_value") else axis.dim_param or "?" for axis in axes]
+    return [int(axis.dim_value) if axis.dim_value > 0 else axis.dim_param or "?" for axis in axes]
 
 
 def _type_name(elem_type: int) -> str:

@@ -55,7 +55,8 @@ class NetworkSpec(OwnFormats):
     """One of several networks of a task; the task's handler calls it by its name and prepares its input."""
 
     sizes: tuple[Size, ...] = Field(
-        min_length=1, description="[height, width] of its input; with several, any size fits, and these are tried"
+        min_length=1,
+        description="[height, width] of its input; a side that differs among several is free, and all are tried",
     )
     colour: Literal["rgb", "bgr"] = "rgb"
     labels_file: str | None = Field(
@@ -75,7 +76,7 @@ class NetworkSpec(OwnFormats):
 
     def part(self, name: str, network: Network, root: Path) -> Part:
         """As the contract holds it; raises SpecInvalid for unreadable labels."""
-        height, width = self.sizes[0] if len(self.sizes) == 1 else (0, 0)
+        height, width = (sides[0] if len(set(sides)) == 1 else 0 for sides in zip(*self.sizes, strict=True))
         normalise = Normalise(**self.normalise.model_dump())
         return Part(name, network, normalise, height, width, self.colour, self.labels(root))
 
