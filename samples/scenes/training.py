@@ -71,7 +71,8 @@ def detected(module: nn.Module, pixels: npt.NDArray[np.uint8]) -> Boxes:
 def transform(picture: Image.Image) -> torch.Tensor:
     """A picture in RGB to normalised ``float32[3, 416, 416]``: what the network is given, and its specification names
     it, so that the export compares the contract with it."""
-    return normalised(torch.from_numpy(_PREPROCESSOR.from_image(picture).pixels[None]))[0]
+    pixels = np.array(_PREPROCESSOR.from_image(picture).pixels)  # torch warns of arrays that only read a picture
+    return normalised(torch.from_numpy(pixels[None]))[0]
 
 
 def normalised(pixels: torch.Tensor) -> torch.Tensor:
