@@ -82,9 +82,13 @@ class TritonPythonModel:
             ids["x_request_id"] = request_id_of(parameters)
             tensor = pb_utils.get_input_tensor_by_name(request, IMAGE_INPUT)
             images = images_of(None if tensor is None else tensor.as_numpy(), self._max_images)
-            return _Slot(request, ids, Question(images, self._pipeline.task.options(parameters)))
+            return _Slot(request, ids, Question(images, self._options(parameters)))
         except Exception as error:  # answered by _respond: an error of ours as itself, a bug as INTERNAL
             return _Slot(request, ids, error)
+
+    def _options(self, parameters: Mapping[str, Any]) -> Any:
+        """The checked parameters of one request. Raises RequestInvalid."""
+        return self._pipeline.task.options(parameters)
 
     def _answer(self, questions: list[Question]) -> Sequence[Tensors | Exception]:
         try:

@@ -31,6 +31,8 @@ HANDLERS = {
     "segmentation": "handlers.segmentation:Segmentation",
 }
 TASKS = tuple(HANDLERS)
+#: A user's own TorchServe handler, migrated as it is: no specification has this task, and it has no network of ours.
+ARCHIVE = "archive"
 #: Tasks whose handler calls several networks, the contract's parts; the others call one.
 TASKS_OF_PARTS = ("faces", "ocr")
 #: Tasks that answer with labels of the contract.
@@ -170,7 +172,7 @@ class Contract:
                 )
                 for a in self.attributes
             ),
-            (self.task in TASKS, "task", self.task, TASKS),
+            (self.task in (*TASKS, ARCHIVE), "task", self.task, TASKS),
             (self.preprocess.resize in RESIZE_MODES, "preprocess.resize", self.preprocess.resize, RESIZE_MODES),
             (self.preprocess.colour in COLOURS, "preprocess.colour", self.preprocess.colour, COLOURS),
             (
@@ -185,7 +187,12 @@ class Contract:
                 self.postprocess.activation,
                 ACTIVATIONS,
             ),
-            (bool(self.parts) or self.preprocess.height > 0 < self.preprocess.width, "size", self.preprocess, "> 0"),
+            (
+                bool(self.parts) or self.task == ARCHIVE or self.preprocess.height > 0 < self.preprocess.width,
+                "size",
+                self.preprocess,
+                "> 0",
+            ),
             (len(self.labels) > 0 or self.task not in TASKS_WITH_LABELS, "labels", "none", "at least one label"),
             (
                 self.task != "classification" or 1 <= self.postprocess.top_k <= len(self.labels),
@@ -208,7 +215,9 @@ class Contract:
 
     def networks(self) -> dict[str, Network]:
         """Every network behind the answers, by the name that handlers call it by: ``network`` (ONLY) or the parts'
-        names, and ``attributes/<name>``."""
+        names, and ``attributes/<name>``. None behind an archive's handler."""
+        if self.task == ARCHIVE:
+            return {}
         own = {part.name: part.network for part in self.parts} if self.parts else {ONLY: self.network}
         return own | {f"{ATTRIBUTES}/{item.name}": item.contract.network for item in self.attributes}
 
@@ -219,6 +228,8 @@ class Contract:
 
     def inputs(self) -> dict[str, tuple[int, int]]:
         """Height and width of every network's input, by the names of :meth:`networks`; 0 where any size fits."""
+        if self.task == ARCHIVE:
+            return {}
         own = {part.name: (part.height, part.width) for part in self.parts}
         own = own or {ONLY: (self.preprocess.height, self.preprocess.width)}
         of = {f"{ATTRIBUTES}/{item.name}": item.contract.preprocess for item in self.attributes}

@@ -11,6 +11,13 @@ from slipway.errors.base import (
     SlipwayError,
     all_errors,
 )
+from slipway.errors.migration import (
+    ArchiveInvalid,
+    HandlerFailed,
+    HandlerRefused,
+    MigrationDiffers,
+    MigrationRefused,
+)
 from slipway.errors.publishing import (
     DownloadFailed,
     ExportFailed,
@@ -72,6 +79,7 @@ __all__ = [
     "EXIT_NOT_RUNNING",
     "EXIT_OK",
     "EXIT_USAGE",
+    "ArchiveInvalid",
     "BenchmarkFailed",
     "ContractInvalid",
     "DownloadFailed",
@@ -81,6 +89,8 @@ __all__ = [
     "ExportFailed",
     "FormatUnavailable",
     "GateFailed",
+    "HandlerFailed",
+    "HandlerRefused",
     "ImageCorrupt",
     "ImageEmpty",
     "ImageError",
@@ -93,6 +103,8 @@ __all__ = [
     "InterfaceChanged",
     "ManifestInvalid",
     "MediaTypeUnsupported",
+    "MigrationDiffers",
+    "MigrationRefused",
     "ModelNotFound",
     "NetworkFailed",
     "NetworkUnreadable",
