@@ -1,4 +1,8 @@
-"""Classification: raw outputs of a network -> the best labels and their scores, best first."""
+"""Classification: raw outputs of a network -> the best labels and their scores, best first.
+
+With ``sigmoid`` every label has a score of its own, so an image may have several labels, or none that reaches the
+``score_threshold``.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from handlers.fields import Field, Record
-from handlers.parameters import integer
+from handlers.parameters import integer, number
 from handlers.preprocess import Prepared
 from handlers.task import SingleNetwork, finite
 from slipway.contract import Contract
 
 Floats = npt.NDArray[np.float32]
+#: Of raw scores: what float32 can hold.
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +38,10 @@ class ClassificationResult:
 
 @dataclass(frozen=True)
 class ClassificationOptions:
-    """Of one request: how many labels each image gets."""
+    """Of one request: how many labels each image gets at most, and the least score of a label that is named."""
 
     top_k: int
+    score_threshold: float = 0.0
 
 
 class Classification(SingleNetwork):
@@ -47,11 +54,18 @@ class Classification(SingleNetwork):
         self._labels = contract.labels
         self._activation = contract.postprocess.activation
         self._temperature = np.float32(contract.postprocess.temperature)
-        self._default_top_k = contract.postprocess.top_k
+        self._defaults = contract.postprocess
 
     def options(self, parameters: Mapping[str, Any]) -> ClassificationOptions:
-        """``top_k``: the contract's unless given. Raises RequestInvalid outside 1..labels."""
-        return ClassificationOptions(integer(parameters, "top_k", self._default_top_k, 1, len(self._labels)))
+        """``top_k``, 1..labels, and ``score_threshold``, 0..1 (any number where scores are raw): the contract's unless
+        given. Raises RequestInvalid."""
+        raw = self._activation == "none"
+        least, most = (-_LARGEST, _LARGEST) if raw else (0.0, 1.0)
+        default = -_LARGEST if raw else self._defaults.score_threshold
+        return ClassificationOptions(
+            integer(parameters, "top_k", self._defaults.top_k, 1, len(self._labels)),
+            number(parameters, "score_threshold", default, least, most),
+        )
 
     def width(self, options: ClassificationOptions) -> int:
         """As handlers.task.Task."""
@@ -67,8 +81,7 @@ class Classification(SingleNetwork):
         expected = (len(options), len(self._labels))
         logits = finite(outputs, f"float{list(expected)}, one per label", outputs.shape == expected)
         scores = self._scores(logits)
-        counts = [option.top_k for option in options]
-        return [self._best(*rows) for rows in zip(logits, scores, counts, strict=True)]
+        return [self._best(*rows) for rows in zip(logits, scores, options, strict=True)]
 
     def _scores(self, logits: Floats) -> Floats:
         scaled = logits / self._temperature
@@ -82,7 +95,8 @@ class Classification(SingleNetwork):
         rounded: Floats = scaled.astype(np.float32, copy=False)
         return rounded
 
-    def _best(self, logits: Floats, scores: Floats, count: int) -> ClassificationResult:
+    def _best(self, logits: Floats, scores: Floats, options: ClassificationOptions) -> ClassificationResult:
         """Ranked by logit, because scores saturate into ties; equal logits keep the order of the labels."""
-        order = np.argsort(-logits, kind="stable")[:count]
+        order = np.argsort(-logits, kind="stable")[: options.top_k]
+        order = order[scores[order] >= np.float32(options.score_threshold)]
         return ClassificationResult(tuple(self._labels[index] for index in order), scores[order])

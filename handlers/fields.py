@@ -123,8 +123,20 @@ def _numpy(field: Field) -> Any:
 
 
 def _plain(field: Field, array: npt.NDArray[Any]) -> Any:
-    values = _told(field, array.tolist())
+    if field.each and field.shape:
+        return [_told(field, _unpadded(field, entry).tolist()) for entry in array]
+    values = _told(field, _unpadded(field, array).tolist())
     return values if field.each or field.shape else values[0]
+
+
+def _unpadded(field: Field, entry: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """One entry without what :func:`pack` has added to its first axis where that varies; whole numbers are kept."""
+    if field.shape[:1] != (-1,) or field.dtype == "int32" or not entry.size:
+        return entry
+    rows = entry.reshape(len(entry), -1)
+    added = np.isnan(rows) if field.dtype == "float32" else (rows == "") | (rows == b"")
+    real = np.flatnonzero(~added.all(axis=1))
+    return entry[: real[-1] + 1 if len(real) else 0]
 
 
 def _told(field: Field, values: Any) -> Any:

@@ -54,10 +54,28 @@ class DetectionSpec(TaskSection):
 
 
 class FacesSpec(TaskSection):
-    """From three networks' proposals to faces; see handlers.faces."""
+    """From the proposals of three networks to faces; see handlers.mtcnn and handlers.alignment."""
 
-    score_threshold: float = Field(default=0.7, ge=0, le=1)
+    score_threshold: float = Field(default=0.7, ge=0, le=1, description="of the last network, for a face")
+    proposal_threshold: float = Field(default=0.6, ge=0, le=1, description="of the first network, pnet")
+    refine_threshold: float = Field(default=0.7, ge=0, le=1, description="of the second network, rnet")
+    factor: float = Field(default=0.709, gt=0.1, lt=0.95, description="between the sizes that a picture is seen at")
+    min_face_size: int = Field(default=20, ge=12, le=4096, description="pixels of the picture")
     max_faces: int = Field(default=100, ge=1, le=3000)
+    candidates: int = Field(default=1000, ge=1, le=10_000, description="of one picture that rnet and onet look at")
+    pyramid_pixels: int = Field(
+        default=2_000_000,
+        ge=10_000,
+        le=50_000_000,
+        description="of the largest size that pnet sees; above it the least face grows with the picture",
+    )
+    picture_pixels: int = Field(
+        default=6_000_000, ge=10_000, le=100_000_000, description="above it a picture is reduced by a whole number"
+    )
+    crops: Literal["landmarks", "box"] = Field(
+        default="landmarks",
+        description="what attributes see: the face turned upright (ArcFace's template), or its box (facenet-pytorch)",
+    )
 
 
 class OcrSpec(TaskSection):
