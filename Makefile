@@ -20,11 +20,11 @@ doctor:  ## what this machine lacks, before anything is installed
 
 setup: .venv/.ready .venv-triton/.ready  ## the two environments, pinned
 
-.venv/.ready: requirements/tools.txt pyproject.toml | doctor
+.venv/.ready: requirements/tools.txt requirements/carriers.txt pyproject.toml | doctor
 	@echo "setup: tools environment (.venv) ..."
 	@started=$$(date +%s); test -x .venv/bin/python || $(PYTHON) -m venv .venv; \
 	.venv/bin/python $(PIP) $$(grep -E '^(torch|torchvision|setuptools)==' requirements/tools.txt) && \
-	.venv/bin/python $(PIP) --no-deps -r requirements/tools.txt && \
+	.venv/bin/python $(PIP) --no-deps -r requirements/tools.txt -r requirements/carriers.txt && \
 	.venv/bin/python $(PIP) --no-deps --no-build-isolation --editable . && \
 	echo "setup: tools environment ready in $$(( $$(date +%s) - started )) s" && touch $@
 

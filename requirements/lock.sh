@@ -6,6 +6,7 @@
 set -eu
 cd "$(dirname "$0")"
 for name in tools triton; do
+    cp "$name.txt" "$name.raw"  # pins that still fit are kept; delete the .txt for the newest of everything
     uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url \
         --no-emit-find-links "$name.in" -o "$name.raw"
     { echo "# Written by lock.sh from $name.in; do not edit."; grep -vE '^(nvidia-|cuda-|triton==|openvino-telemetry==)' "$name.raw" | sed 's/+cpu//'; } > "$name.txt"
