@@ -11,12 +11,15 @@ from typing import Any, Protocol
 
 from samples.digits import images
 from samples.digits.variants import VARIANTS, train
+from samples.groups import plan as groups
 from samples.photos.catalogue import write_photos
 from samples.photos.plan import ARCHITECTURES, make_photos, make_weights
 from samples.recipes import Made, Progress, Recipe, afresh, silent
 from samples.scenes import plan as scenes
 from samples.scenes.files import SPLITS as SCENES
 from samples.scenes.files import write_scenes
+from samples.strokes import plan as strokes
+from samples.vectors import plan as vectors
 from slipway.errors import SampleUnavailable
 
 
@@ -163,6 +166,26 @@ def _prepare_scenes(folder: Path, progress: Progress) -> dict[str, Made]:
     return parts
 
 
+class _Training(Protocol):
+    """How a sample with one network makes its weights."""
+
+    def __call__(self, out: Path, progress: Progress) -> Made:
+        """Writes ``out``, once."""
+
+
+def _one_network(
+    name: str, train: _Training, held_out: Callable[[Path], Made], write: Callable[[Path], list[Path]], what: str
+) -> _Entry:
+    """A sample of one network and its held-out images, which come with their truth.json."""
+
+    def prepare(folder: Path, progress: Progress) -> dict[str, Made]:
+        parts = {"network": train(folder / f"{name}.safetensors", _part(progress, 0, 2))}
+        progress(f"writing held-out images of {name}", 0.5)
+        return {**parts, "test": held_out(folder / "test")}
+
+    return _Entry(SampleInfo(name, what, (name,), ("test",)), prepare, lambda split, out: write(out))
+
+
 def _part(progress: Progress, position: int, count: int) -> Progress:
     """A part's own 0..1 as its share of the whole."""
     return lambda text, fraction: progress(text, (position + fraction) / count)
@@ -204,5 +227,26 @@ _ENTRIES = {
         ),
         _prepare_scenes,
         write_scenes,
+    ),
+    "vectors": _one_network(
+        "vectors",
+        vectors.train,
+        vectors.make_scans,
+        vectors.write_scans,
+        "handwritten digits as vectors: an embedding network trained here",
+    ),
+    "strokes": _one_network(
+        "strokes",
+        strokes.train,
+        strokes.make_pictures,
+        strokes.write_pictures,
+        "which pixels belong to which handwritten digit: a segmentation network trained here",
+    ),
+    "groups": _one_network(
+        "groups",
+        groups.train,
+        groups.make_pictures,
+        groups.write_pictures,
+        "which digits are in a picture: a multi-label network trained here",
     ),
 }
