@@ -54,7 +54,12 @@ class InProcess:
 
     def _one(self, call: Call) -> Output:
         run = self._runs[call.network]
-        pieces = [run(piece) for piece in split(call, self._limits[call.network], call.network in self._flipped)]
+        try:
+            pieces = [run(piece) for piece in split(call, self._limits[call.network], call.network in self._flipped)]
+        except NetworkFailed as error:
+            if call.network == ONLY:
+                raise
+            raise _named(call.network, error) from error
         return join(call, pieces)
 
 
@@ -71,6 +76,12 @@ def limits_of(contract: Contract) -> dict[str, int]:
 def flipped(contract: Contract) -> frozenset[str]:
     """Parts whose networks take BGR."""
     return frozenset(part.name for part in contract.parts if part.colour == "bgr")
+
+
+def _named(network: str, error: NetworkFailed) -> NetworkFailed:
+    """Says which of several networks it was: their files have all one name."""
+    message = f"{network}: {error.message}"
+    return NetworkFailed(message, observed=error.observed, expected=error.expected, fix=error.fix)
 
 
 def split(call: Call, limit: int, flip: bool) -> list[Pixels]:
