@@ -79,13 +79,22 @@ def spec_page() -> str:
 def _rows(model: type[BaseModel], prefix: str) -> list[str]:
     rows: list[str] = []
     for name, field in model.model_fields.items():
-        inner = [item for item in (field.annotation, *typing.get_args(field.annotation)) if _is_section(item)]
+        inside = (field.annotation, *typing.get_args(field.annotation))
+        inner = [item for item in inside if _is_section(item)]
         default = "required" if field.is_required() else _default(field.default)
+        many = typing.get_origin(field.annotation) is dict and bool(inner)
+        if prefix and inner and name in _SHARED:
+            rows.append(f"| `{prefix}{name}` | as `{name}` | {default} | {field.description or ''} |")
+            continue
         if inner:
-            rows += _rows(inner[0], f"{prefix}{name}.")
-        if not inner or len(typing.get_args(field.annotation)) > 1:
+            rows += _rows(inner[0], f"{prefix}{name}.<name>." if many else f"{prefix}{name}.")
+        if not inner or (len(inside) > 2 and not many):
             rows.append(f"| `{prefix}{name}` | {_type(field.annotation)} | {default} | {field.description or ''} |")
     return rows
+
+
+#: Sections of a network that are those of a model with one, and not listed again.
+_SHARED = ("source", "input", "normalise", "postprocess", "embedding")
 
 
 def _is_section(annotation: object) -> bool:
