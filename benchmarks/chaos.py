@@ -1,4 +1,4 @@
-"""What clients see when servers die: an instance, Triton and Envoy by kill -9, and a stop by SIGTERM, under load.
+"""What clients see when servers die: an instance, the engine and Envoy by kill -9, a stop by SIGTERM, under load.
 
 The last event stops the server for good.
 """
@@ -23,7 +23,9 @@ from benchmarks.processes import stubs
 from benchmarks.subject import Subject, find_subject
 from benchmarks.wire import Expected
 from serving import control
-from slipway.errors import BenchmarkFailed
+from serving.golden import read_golden
+from serving.torchserve.management import ManagementClient
+from slipway.errors import BenchmarkFailed, ServerAlreadyRunning
 from slipway.repository import Repository
 from slipway.settings import Settings
 
@@ -86,25 +88,29 @@ class ChaosReport:
 
     model: str
     version: int
+    engine: str
     outcomes: Sequence[Outcome]
     path: Path
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         events = [asdict(outcome) for outcome in self.outcomes]
-        return {"model": self.model, "version": self.version, "events": events}
+        return {"model": self.model, "version": self.version, "engine": self.engine, "events": events}
 
 
 def run(settings: Settings, options: ChaosOptions, progress: Progress = lambda text: None) -> ChaosReport:
     """Kills what serves, one after the other, and stops the server at the end.
 
-    Raises ModelNotFound and ServerNotRunning as the serving benchmark does, and BenchmarkFailed when requests fail
-    before anything was killed, or a process to kill is not there.
+    Raises ModelNotFound and ServerNotRunning as the serving benchmark does, ServerAlreadyRunning when another engine
+    serves than the settings name, and BenchmarkFailed when requests fail before anything was killed, or a process to
+    kill is not there.
     """
     subject = find_subject(settings, options.model)
+    engine = str(control.status(settings).engine["name"])
+    _refuse_another(settings, engine)
     outcomes: list[Outcome] = []
-    with Crowd(_target(settings, subject), options.clients) as crowd:
-        for event, victims in _EVENTS:
+    with Crowd(_target(settings, subject, engine), options.clients) as crowd:
+        for event, victims in _EVENTS[engine]:
             _wait_calm(crowd, options)
             progress(f"{event} ...")
             outcomes.append(_kill(event, victims(settings, options.model), crowd, options))
@@ -113,8 +119,8 @@ def run(settings: Settings, options: ChaosOptions, progress: Progress = lambda t
         outcomes.append(_stop(settings, crowd, options))
     folder = settings.root / options.out
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"chaos-{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{options.model}.json"
-    report = ChaosReport(subject.model, subject.version, outcomes, path)
+    path = folder / f"chaos-{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{engine}-{options.model}.json"
+    report = ChaosReport(subject.model, subject.version, engine, outcomes, path)
     path.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     return report
 
@@ -147,16 +153,29 @@ def judge(
     )
 
 
-def _target(settings: Settings, subject: Subject) -> Target:
-    golden = Repository(settings.repository).version_dir(subject.model, subject.version) / "golden"
-    expected = json.loads((golden / "expected.json").read_text(encoding="utf-8"))
+def _refuse_another(settings: Settings, engine: str) -> None:
+    if settings.engine_is_explicit and settings.engine != engine:
+        raise ServerAlreadyRunning(
+            "another engine serves than the one to be killed",
+            observed=engine,
+            expected=settings.engine,
+            fix=f"`slipway down`, then `slipway serve --detach --engine {settings.engine}`",
+        )
+
+
+def _target(settings: Settings, subject: Subject, engine: str) -> Target:
+    golden = read_golden(Repository(settings.repository), subject.model, subject.version)
+    labels, scores = golden.record.get("labels"), golden.record.get("scores")
+    if not labels or not scores or len(golden.record) > 2:
+        raise BenchmarkFailed(f"{subject.model} is no classification, whose answers this benchmark knows")
     return Target(
         http=subject.edge_http,
         grpc=subject.edge_grpc,
         model=subject.model,
         version=subject.version,
-        image=(golden / "input.png").read_bytes(),
-        expected=Expected(expected["labels"][0], float(expected["scores"][0])),
+        image=golden.image,
+        expected=Expected(str(labels[0]), float(scores[0])),
+        engine=engine,
     )
 
 
@@ -236,7 +255,27 @@ def _one_instance(settings: Settings, model: str) -> list[int]:
     return _instances(settings, model)[:1]
 
 
-def _triton(settings: Settings, model: str) -> list[int]:
+def _workers_by_version(settings: Settings, model: str) -> dict[int, list[int]]:
+    """TorchServe's processes of the model."""
+    state = control.status(settings).engine
+    hosts = [(host, int(port)) for host, port in (state[name].rsplit(":", 1) for name in ("management", "http"))]
+    versions = ManagementClient(hosts[0], hosts[1]).describe(model)
+    return {item.version: [worker.pid for worker in item.workers if worker.pid > 0] for item in versions}
+
+
+def _workers(settings: Settings, model: str) -> list[int]:
+    found = [pid for pids in _workers_by_version(settings, model).values() for pid in pids]
+    if not found:
+        raise BenchmarkFailed(f"TorchServe has no worker of {model}")
+    return found
+
+
+def _one_worker(settings: Settings, model: str) -> list[int]:
+    """Of the version that answers."""
+    return _workers_by_version(settings, model).get(find_subject(settings, model).version, [])[:1]
+
+
+def _engine(settings: Settings, model: str) -> list[int]:
     return [int(control.status(settings).engine["pid"])]
 
 
@@ -244,9 +283,18 @@ def _envoy(settings: Settings, model: str) -> list[int]:
     return [int(control.status(settings).envoy["pid"])]
 
 
-_EVENTS: tuple[tuple[str, Callable[[Settings, str], list[int]]], ...] = (
-    ("kill -9 one instance", _one_instance),
-    ("kill -9 all instances", _instances),
-    ("kill -9 Triton", _triton),
-    ("kill -9 Envoy", _envoy),
-)
+Victims = Callable[[Settings, str], list[int]]
+_EVENTS: dict[str, tuple[tuple[str, Victims], ...]] = {
+    "triton": (
+        ("kill -9 one instance", _one_instance),
+        ("kill -9 all instances", _instances),
+        ("kill -9 Triton", _engine),
+        ("kill -9 Envoy", _envoy),
+    ),
+    "torchserve": (
+        ("kill -9 one worker", _one_worker),
+        ("kill -9 all workers", _workers),
+        ("kill -9 java", _engine),
+        ("kill -9 Envoy", _envoy),
+    ),
+}

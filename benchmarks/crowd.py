@@ -10,12 +10,13 @@ import select
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
 import grpc
 
+from benchmarks import torchserve_wire
 from benchmarks.wire import (
     GRPC_METHOD,
     JSON_LENGTH,
@@ -57,7 +58,8 @@ class Sent:
 
 @dataclass(frozen=True)
 class Target:
-    """What the crowd asks: one image whose answer is known. Addresses are host:port; ``timeout``: seconds."""
+    """What the crowd asks: one image whose answer is known. Addresses are host:port; ``timeout``: seconds; ``engine``:
+    whose protocol is spoken."""
 
     http: str
     grpc: str
@@ -66,6 +68,7 @@ class Target:
     image: bytes
     expected: Expected
     timeout: float = 30.0
+    engine: str = "triton"
 
 
 class _NotAccepted(Exception):
@@ -144,11 +147,13 @@ def _grpc_client(target: Target) -> tuple[Ask, Callable[[], None]]:
         ("grpc.max_reconnect_backoff_ms", 100),
     ]
     channel = grpc.insecure_channel(target.grpc, options=options)
-    call, request = channel.unary_unary(GRPC_METHOD), grpc_request(target.model, None, [target.image])
+    method, request, read = _grpc_form(target)
+    call = channel.unary_unary(method)
 
     def ask(name: str) -> Reply:
         try:
-            return read_grpc(call(request, timeout=target.timeout, metadata=[(_REQUEST_ID, name)]))
+            answer, made = call.with_call(request, timeout=target.timeout, metadata=[(_REQUEST_ID, name)])
+            return read(answer, dict(made.initial_metadata()))
         except grpc.RpcError as problem:
             text = f"{problem.code().name} {problem.details()}"[:300]
             refused = any(words in text for words in _NO_CONNECTION) and problem.code() is grpc.StatusCode.UNAVAILABLE
@@ -157,10 +162,32 @@ def _grpc_client(target: Target) -> tuple[Ask, Callable[[], None]]:
     return ask, channel.close
 
 
+def _grpc_form(target: Target) -> tuple[str, bytes, Callable[[bytes, Mapping[str, str]], Reply]]:
+    """Method, message, and the reader of answers with their metadata."""
+    if target.engine == "torchserve":
+        request = torchserve_wire.grpc_request(target.model, None, target.image)
+        return torchserve_wire.GRPC_METHOD, request, torchserve_wire.read_grpc
+    request = grpc_request(target.model, None, [target.image])
+    return GRPC_METHOD, request, lambda answer, _: read_grpc(answer)
+
+
+def _http_form(target: Target) -> tuple[str, bytes, dict[str, str], Callable[[bytes, Mapping[str, str]], Reply]]:
+    """Path, body, headers, and the reader of answers with theirs."""
+    if target.engine == "torchserve":
+        path, form = torchserve_wire.http_path(target.model, None), torchserve_wire.http_request(target.image)
+        return path, *form, torchserve_wire.read_http
+    body, headers = http_request([target.image])
+    return (
+        http_path(target.model, None),
+        body,
+        headers,
+        lambda content, fields: read_http(content, fields.get(JSON_LENGTH.lower())),
+    )
+
+
 def _http_client(target: Target) -> tuple[Ask, Callable[[], None]]:
     connection = http.client.HTTPConnection(target.http, timeout=target.timeout)
-    path = http_path(target.model, None)
-    body, headers = http_request([target.image])
+    path, body, headers, read = _http_form(target)
 
     def ask(name: str) -> Reply:
         _connect(connection)
@@ -173,7 +200,7 @@ def _http_client(target: Target) -> tuple[Ask, Callable[[], None]]:
             raise _Failed(f"{type(problem).__name__} {problem}"[:300]) from problem
         if response.status != 200:
             raise _Failed(http_failure(response.status, content))
-        return read_http(content, response.headers.get(JSON_LENGTH))
+        return read(content, {name.lower(): value for name, value in response.getheaders()})
 
     return ask, connection.close
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slipway.cli.context import load_settings, load_spec
-from slipway.cli.options import AsJson
+from slipway.cli.options import AsJson, Engine
 from slipway.cli.output import Steps, print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -52,17 +52,20 @@ def serving(
 def chaos(
     model: Model = "digits",
     clients: Annotated[int, typer.Option(help="Closed-loop clients, half gRPC, half HTTP.", min=2)] = 8,
+    engine: Engine = None,
     out: Out = Path("benchmarks/results"),
     as_json: AsJson = False,
 ) -> None:
-    """Kill an instance, Triton and Envoy under load, then stop the server: what clients see. It ends the server."""
+    """Kill an instance, the engine and Envoy under load, then stop the server: what clients see. It ends the server."""
     from benchmarks.chaos import COLUMNS, ChaosOptions, run
 
-    report = run(load_settings(), ChaosOptions(model=model, clients=clients, out=out), Steps().say)
+    report = run(
+        load_settings(engine and engine.value), ChaosOptions(model=model, clients=clients, out=out), Steps().say
+    )
     if as_json:
         print_json(report.to_dict())
         return
-    title = f"{model} version {report.version}: what clients saw"
+    title = f"{model} version {report.version} on {report.engine}: what clients saw"
     print_table(title, [name.replace("_", " ") for name in COLUMNS], [outcome.cells() for outcome in report.outcomes])
     print_line("the server was stopped by the last event; `slipway serve --detach` starts it again")
 
@@ -122,6 +125,34 @@ def peers(
     print_table(report.title, COLUMNS, report.rows())
     print_line(report.verdict())
     print_line(f"written to {os.path.relpath(folder)}")
+
+
+@app.command("parity")
+def parity(
+    engines: Annotated[str, typer.Option(help="Comma-separated.")] = "triton,torchserve",
+    models: Annotated[str, typer.Option(help="Comma-separated; every published model unless given.")] = "",
+    images: Annotated[int, typer.Option(help="Sample images of each model; 0: all.", min=0)] = 0,
+    url: Annotated[list[str] | None, typer.Option(help="Ask this server instead of starting engines.")] = None,
+    transport: Annotated[str, typer.Option(help="http or grpc.")] = "grpc",
+    as_json: AsJson = False,
+) -> None:
+    """Ask every engine and this process about every sample image: the same answers? Exit code 1 when not."""
+    from benchmarks.engines import engine_name
+    from benchmarks.parity import COLUMNS, ParityOptions, run
+
+    asked = ParityOptions(tuple(map(engine_name, _words(engines))), _words(models), images, tuple(url or ()), transport)
+    report = run(load_settings(), asked, Steps().say)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        print_table("answers compared", COLUMNS, [row.cells() for row in report.rows])
+        for row in report.rows:
+            for problem in row.problems:
+                print_line(f"{row.model}, {' against '.join(row.engines)}: {problem}")
+        for name, reason in report.skipped.items():
+            print_line(f"not asked: {name}: {reason}")
+    if not report.same:
+        raise typer.Exit(1)
 
 
 def _tell(steps: Steps, event: StepEvent) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,6 @@ import tritonclient.grpc as triton_grpc
 
 from handlers.pipeline import Pipeline
 from serving import control
-from serving.client import PredictClient
 from serving.state import State
 from serving.supervisor.stubs import list_stubs
 from serving.triton import shared_memory
@@ -33,67 +30,12 @@ from slipway.errors import (
 )
 from slipway.repository import Repository
 from slipway.settings import Settings
+from tests.e2e.served import ROOT, Load, Served, access_log, answers, gone, ready_versions
 from tests.serving.dominant_colour import Recipe, contract, logits, photograph, publish
 
 pytestmark = pytest.mark.e2e
 
-ROOT = Path(__file__).resolve().parents[2]
 PHOTOGRAPHS = ("coffee.png", "chelsea.png", "rocket.jpg", "astronaut.png")
-
-
-@dataclass
-class Served:
-    settings: Settings
-    repository: Repository
-    scratch: Path
-    report: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def state(self) -> State:
-        return control.status(self.settings)
-
-    def publish(self, **recipe: object) -> int:
-        return publish(self.repository, self.scratch, Recipe(**recipe))
-
-    def client(self, transport: str = "grpc") -> PredictClient:
-        return PredictClient(f"{transport}://{self.state.edge[transport]}", timeout=10)
-
-    def until(self, condition: Callable[[], bool], timeout: float = 20.0) -> float:
-        started = time.monotonic()
-        while not condition():
-            assert time.monotonic() - started < timeout, f"not within {timeout} s: {self.state.to_dict()}"
-            time.sleep(0.02)
-        return time.monotonic() - started
-
-
-class Load:
-    """Asks without a pause from a thread of its own; keeps when what failed."""
-
-    def __init__(self, served: Served, model: str = "colour") -> None:
-        self.good, self.failures = 0, list[tuple[float, SlipwayError]]()
-        self.labels: set[tuple[str, float]] = set()
-        self._served, self._model, self._stop = served, model, threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Load:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stop.set()
-        self._thread.join(20)
-
-    def _run(self) -> None:
-        image = photograph()
-        with self._served.client() as client:
-            while not self._stop.is_set():
-                try:
-                    answer = client.predict(self._model, [image])[0]
-                    self.good += 1
-                    self.labels.add((answer.labels[0], round(answer.scores[0], 3)))
-                except SlipwayError as problem:
-                    self.failures.append((time.monotonic(), problem))
-                    time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +157,7 @@ def test_a_model_whose_only_instance_is_killed_answers_again(served: Served) -> 
     killed = time.monotonic()
     served.until(lambda: served.state.restarts["instances"] > before)
     with served.client() as client:
-        served.until(lambda: _answers(client, "tint"))
+        served.until(lambda: answers(client, "tint"))
     served.report["only instance killed, answers after"] = time.monotonic() - killed
     assert served.report["only instance killed, answers after"] < 5
 
@@ -226,9 +168,9 @@ def test_a_killed_triton_is_started_again(served: Served) -> None:
     killed = time.monotonic()
     served.until(lambda: served.state.restarts["triton"] > before)
     with served.client() as client:
-        served.until(lambda: _answers(client, "colour"))
+        served.until(lambda: answers(client, "colour"))
         served.report["triton killed, fused model answers after"] = time.monotonic() - killed
-        served.until(lambda: _answers(client, "tint"))
+        served.until(lambda: answers(client, "tint"))
     served.until(lambda: served.state.phase == "ready")
     served.report["triton killed, all ready after"] = time.monotonic() - killed
     assert served.report["triton killed, all ready after"] < 15
@@ -240,20 +182,9 @@ def test_a_killed_envoy_is_started_again(served: Served) -> None:
     killed = time.monotonic()
     served.until(lambda: served.state.restarts["envoy"] > before)
     with served.client() as client:
-        served.until(lambda: _answers(client, "colour"))
+        served.until(lambda: answers(client, "colour"))
     served.report["envoy killed, answers after"] = time.monotonic() - killed
     assert served.report["envoy killed, answers after"] < 10
-
-
-def _ready(served: Served, model: str) -> list[int]:
-    return [item.version for item in served.state.model(model).versions if item.state == "ready"]
-
-
-def _answers(client: PredictClient, model: str) -> bool:
-    try:
-        return bool(client.predict(model, [photograph()])[0].labels)
-    except SlipwayError:
-        return False
 
 
 def test_a_second_version_is_loaded_routed_and_rolled_back_without_a_failure(served: Served) -> None:
@@ -261,7 +192,7 @@ def test_a_second_version_is_loaded_routed_and_rolled_back_without_a_failure(ser
     with Load(served) as load:
         version = served.publish(model="colour", gain=8.0)
         published = time.monotonic()
-        served.until(lambda: version in _ready(served, "colour"))
+        served.until(lambda: version in ready_versions(served, "colour"))
         served.report["published, ready after"] = time.monotonic() - published
         assert served.state.model("colour").routed == 1
         with served.client("http") as client:
@@ -319,7 +250,7 @@ def test_a_version_with_an_edited_file_is_refused_and_served_when_it_is_repaired
         control.wait_until_routed(served.settings, "tint", version, timeout=30)
     assert "sha256" in str(raised.value)
     with served.client() as client:
-        assert _answers(client, "tint")
+        assert answers(client, "tint")
     path, content = good[0]
     path.write_bytes(content)
     # at once, as `slipway promote` does it twice: the supervisor sees only the same version, refused already
@@ -352,16 +283,16 @@ def test_a_killed_supervisor_takes_its_servers_along_and_the_next_start_is_clean
     processes = _processes(state, served)
     os.kill(state.pid, signal.SIGKILL)
     killed = time.monotonic()
-    while not all(_gone(pid) for pid in (state.engine["pid"], state.envoy["pid"])):
+    while not all(gone(pid) for pid in (state.engine["pid"], state.envoy["pid"])):
         assert time.monotonic() - killed < 5
         time.sleep(0.05)
     with pytest.raises(ServerNotRunning):
         control.status(served.settings)
     served.repository.rollback("tint", to=1)
     assert control.start_detached(served.settings).phase == "degraded", "the wrong version 4 is still published"
-    assert all(_gone(pid) for pid in processes)
+    assert all(gone(pid) for pid in processes)
     with served.client() as client:
-        assert _answers(client, "colour") and _answers(client, "tint")
+        assert answers(client, "colour") and answers(client, "tint")
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_an_error(served: Served, tmp_path: Path) -> None:
@@ -383,35 +314,19 @@ def test_a_stop_answers_what_was_accepted_and_leaves_nothing(served: Served) -> 
     for _, problem in first.failures + second.failures:
         assert isinstance(problem, ServerNotRunning), problem
         assert any(word in str(problem) for word in ("refused", "GOAWAY", "failed to connect")), problem
-    accepted = [item for item in _access_log(served) if item["path"].endswith("/ModelInfer")][-200:]
+    accepted = [item for item in access_log(served) if item["path"].endswith("/ModelInfer")][-200:]
     assert {(item["status"], item["grpc_status"]) for item in accepted} == {(200, 0)}
     logs = served.settings.state_dir / "logs"
     own = [json.loads(line) for line in (logs / "envoy.jsonl").read_text().splitlines()]
     assert ("warning", "main") in {(line["level"], line.get("source")) for line in own}, "Envoy says that it was told"
     assert not (logs / "envoy.log").exists()
-    assert all(_gone(pid) for pid in processes)
+    assert all(gone(pid) for pid in processes)
     assert shared_memory.leftovers(shared_memory.prefix_for(served.settings.state_dir)) == []
     assert not (served.settings.state_dir / "state.json").exists()
     with pytest.raises(ServerNotRunning):
         control.status(served.settings)
 
 
-def _access_log(served: Served) -> list[dict]:
-    path = served.settings.state_dir / "logs" / "edge-access.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def _processes(state: State, served: Served) -> list[int]:
     stubs_found = list_stubs(state.engine["pid"], served.settings.repository)
     return [state.pid, state.engine["pid"], state.envoy["pid"], *(stub.pid for stub in stubs_found)]
-
-
-def _gone(pid: int) -> bool:
-    return not Path(f"/proc/{pid}").exists() or _is_zombie(pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except OSError:
-        return True

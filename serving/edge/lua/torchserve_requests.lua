@@ -2,7 +2,7 @@
 local protocol = {}
 do
   local LONGEST_QUERY, MOST_PARAMETERS = 1024, 32 -- bytes; decoded and quoted they fit the frontend's 8 KiB of headers
-  local MOST_PARTS = 16 -- of a multipart form: its decoder (Netty 4.1.53, CVE-2024-29025) holds any number of them
+  local MOST_PARTS = 16 -- of a multipart form: its decoder holds any number (Netty 4.1.53, CVE-2024-29025)
   -- Everything else stops here: the frontend reads headers as UTF-8, holds 8 KiB of them, and hands them to workers.
   local KEPT = { ["content-type"] = true, ["content-length"] = true, ["transfer-encoding"] = true, host = true,
     ["x-request-id"] = true, traceparent = true }
@@ -90,7 +90,9 @@ do
     local text, at, parts = body:getBytes(0, body:length()), 1, 0
     while at do
       at, parts = string.find(text, "--" .. boundary, at, true), parts + 1
-      if parts > MOST_PARTS then errors.raise("REQUEST_INVALID", "the form has more than " .. MOST_PARTS .. " parts") end
+      if parts > MOST_PARTS then
+        errors.raise("REQUEST_INVALID", "the form has more than " .. MOST_PARTS .. " parts")
+      end
       at = at and at + #boundary
     end
   end

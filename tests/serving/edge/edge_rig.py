@@ -11,7 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from serving.edge import admin, config, process, routes
@@ -123,15 +123,63 @@ class Reply:
 
 
 @dataclass
-class Rig:
-    """Both processes and how to talk to them."""
+class EdgeRig:
+    """An Envoy in front of some engine, and how to talk to it."""
 
     folder: Path
-    triton_config: launcher.TritonConfig
     edge: EdgeConfig
-    triton: subprocess.Popen[bytes] | None = None
+    table: EdgeRoutes
     envoy: subprocess.Popen[bytes] | None = None
-    table: EdgeRoutes = field(default_factory=lambda: EdgeRoutes(True, {"echo": 2, "double": 1}))
+
+    def start_envoy(self) -> None:
+        config.write(self.edge, self.table)
+        argv, env = process.command(self.edge)
+        with (self.folder / "envoy.out").open("ab") as log:
+            self.envoy = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
+        wait(lambda: admin.ready(self.edge), 20, "envoy")
+
+    def route(self, table: EdgeRoutes) -> None:
+        routes.update(self.edge, table)
+        routes.wait_in_force(self.edge, table)
+
+    def stop(self) -> None:
+        if self.envoy:
+            self.envoy.kill()
+            self.envoy.wait()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        port: int | None = None,
+    ) -> Reply:
+        """One request with exactly these headers (Host, Connection and Content-Length are added)."""
+        lines = [f"{method} {path} HTTP/1.1", "Host: edge", "Connection: close"]
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        return self.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b""), port)
+
+    def raw(self, data: bytes, port: int | None = None, timeout: float = 30.0) -> Reply:
+        """Send bytes as they are, all before the first is read, then read one answer."""
+        with socket.create_connection(("127.0.0.1", port or self.edge.http_port), timeout) as connection:
+            connection.settimeout(timeout)
+            connection.sendall(data)
+            received = b""
+            with suppress(ConnectionResetError):
+                while not complete(received) and (part := connection.recv(65536)):
+                    received += part
+        return parse(received)
+
+
+@dataclass
+class Rig(EdgeRig):
+    """Triton and Envoy."""
+
+    triton_config: launcher.TritonConfig | None = None
+    triton: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def make(cls, folder: Path, limit: int = LIMIT) -> Rig:
@@ -162,7 +210,7 @@ class Rig:
             body_timeout=2.0,
             request_timeout=20.0,
         )
-        return cls(folder, triton, edge)
+        return cls(folder, edge, EdgeRoutes(True, {"echo": 2, "double": 1}), triton_config=triton)
 
     def start_triton(self) -> None:
         argv, env = launcher.command(self.triton_config)
@@ -190,48 +238,9 @@ class Rig:
         url = f"http://127.0.0.1:{self.triton_config.http_port}/v2/repository/models/{model}/{action}"
         return answers(url, "POST", {launcher.ADMIN_HEADER: self.triton_config.admin_key})
 
-    def start_envoy(self) -> None:
-        config.write(self.edge, self.table)
-        argv, env = process.command(self.edge)
-        with (self.folder / "envoy.out").open("ab") as log:
-            self.envoy = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
-        wait(lambda: admin.ready(self.edge), 20, "envoy")
-
-    def route(self, table: EdgeRoutes) -> None:
-        routes.update(self.edge, table)
-        routes.wait_in_force(self.edge, table)
-
     def stop(self) -> None:
-        if self.envoy:
-            self.envoy.kill()
-            self.envoy.wait()
+        super().stop()
         self.kill_triton()
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        headers: dict[str, str] | None = None,
-        port: int | None = None,
-    ) -> Reply:
-        """One request with exactly these headers (Host, Connection and Content-Length are added)."""
-        lines = [f"{method} {path} HTTP/1.1", "Host: edge", "Connection: close"]
-        if body is not None:
-            lines.append(f"Content-Length: {len(body)}")
-        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        return self.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b""), port)
-
-    def raw(self, data: bytes, port: int | None = None, timeout: float = 30.0) -> Reply:
-        """Send bytes as they are, all before the first is read, then read one answer."""
-        with socket.create_connection(("127.0.0.1", port or self.edge.http_port), timeout) as connection:
-            connection.settimeout(timeout)
-            connection.sendall(data)
-            received = b""
-            with suppress(ConnectionResetError):
-                while not complete(received) and (part := connection.recv(65536)):
-                    received += part
-        return parse(received)
 
 
 def complete(data: bytes) -> bool:
