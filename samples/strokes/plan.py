@@ -24,7 +24,7 @@ class Training:
 
     width: int = 16
     seed: int = 7
-    steps: int = 420
+    steps: int = 390
     batch_size: int = 12
     digits: tuple[int, int] = (3, 5)
     heights: tuple[float, float] = (0.26, 0.45)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from handlers.classification import Classification, ClassificationOptions
-from handlers.fields import pack
+from handlers.fields import pack, plain, unpack
 from slipway.contract import Contract, Postprocess
-from slipway.errors import NetworkFailed, RequestInvalid
+from slipway.errors import ContractInvalid, NetworkFailed, RequestInvalid
 
 LOGITS = np.array([[0.0, 3.0, -2.0, 3.0, 1.0], [1e4, -1e4, 0.0, 5.0, 1e4]], np.float32)
 
@@ -86,3 +86,59 @@ def test_pack_leaves_failed_rows_empty(contract: Contract) -> None:
     assert tensors["labels"].tolist() == [["label 1", "label 3"], ["", ""]]
     assert np.isnan(tensors["scores"][1]).all() and np.isfinite(tensors["scores"][0]).all()
     assert tensors["scores"].dtype == np.float32
+
+
+def test_several_labels_or_none_reach_the_threshold(contract: Contract) -> None:
+    handler = task(contract, activation="sigmoid", score_threshold=0.6)
+    many, few = handler.results(LOGITS, (), [handler.options({})] * 2)
+    assert many.labels == ("label 1", "label 3", "label 4")
+    assert few.labels == ("label 0", "label 4", "label 3")
+    assert handler.results(LOGITS - 4, (), [handler.options({})] * 2)[0].labels == ()
+
+
+def test_requests_may_ask_for_another_threshold(contract: Contract) -> None:
+    handler = task(contract, activation="sigmoid", score_threshold=0.6)
+    options = [handler.options({"score_threshold": value}) for value in ("0", 0.96)]
+    all_of_them, none = handler.results(LOGITS[[0, 0]], (), options)
+    assert len(all_of_them.labels) == 5 and none.labels == ()
+    assert handler.options({"score_threshold": 1, "top_k": "2"}) == ClassificationOptions(2, 1.0)
+
+
+def test_a_score_at_the_threshold_counts(contract: Contract) -> None:
+    handler = task(contract, activation="sigmoid")
+    (result,) = handler.results(LOGITS[:1] * 0, (), [handler.options({"score_threshold": 0.5})])
+    assert len(result.labels) == 5
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", -0.1, 1.1, "half", True, [0.5], "1" * 400])
+def test_hostile_thresholds_are_refused(contract: Contract, value: object) -> None:
+    with pytest.raises(RequestInvalid, match="score_threshold"):
+        task(contract).options({"score_threshold": value})
+
+
+def test_raw_scores_are_all_named_unless_a_request_says_otherwise(contract: Contract) -> None:
+    handler = task(contract, activation="none")
+    (result,) = handler.results(LOGITS[:1], (), [handler.options({})])
+    assert result.scores.tolist() == [3.0, 3.0, 1.0, 0.0, -2.0]
+    (result,) = handler.results(LOGITS[:1], (), [handler.options({"score_threshold": -1.5})])
+    assert result.scores.tolist() == [3.0, 3.0, 1.0, 0.0]
+
+
+def test_images_without_a_label_are_empty_in_tensors_and_json(contract: Contract) -> None:
+    handler = task(contract, activation="sigmoid", score_threshold=0.6)
+    results = handler.results(np.stack([LOGITS[0], LOGITS[0] - 9]), (), [handler.options({})] * 2)
+    records = [result.record() for result in results]
+    tensors = pack(handler.fields, records, handler.width(handler.options({})))
+    assert tensors["labels"].shape == (2, 5)
+    assert unpack(handler.fields, tensors) == [plain(handler.fields, record) for record in records]
+    assert unpack(handler.fields, tensors)[1] == {"labels": [], "scores": []}
+
+
+def test_a_threshold_that_is_not_used_leaves_the_contracts_hash_alone(contract: Contract) -> None:
+    values = contract.to_dict()
+    assert "score_threshold" not in values["postprocess"]
+    changed = replace(contract, postprocess=replace(contract.postprocess, score_threshold=0.5))
+    assert changed.hash != contract.hash
+    assert Contract.from_dict({"schema": 1, "hash": changed.hash, **changed.to_dict()}) == changed
+    with pytest.raises(ContractInvalid, match="score_threshold"):
+        replace(contract, postprocess=replace(contract.postprocess, score_threshold=1.5))
