@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from samples.digits import images
 from samples.digits.variants import VARIANTS, train
+from samples.faces import plan as faces
 from samples.groups import plan as groups
 from samples.photos.catalogue import write_photos
 from samples.photos.plan import ARCHITECTURES, make_photos, make_weights
@@ -186,6 +187,18 @@ def _one_network(
     return _Entry(SampleInfo(name, what, (name,), ("test",)), prepare, lambda split, out: write(out))
 
 
+def _prepare_faces(folder: Path, progress: Progress) -> dict[str, Made]:
+    """Every split's folder, and the networks that describe a face."""
+    steps = len(faces.SPLITS) + len(faces.DESCRIBERS)
+    parts = {}
+    for position, split in enumerate(faces.SPLITS):
+        progress(f"laying faces on {split} photographs", position / steps)
+        parts[split] = faces.make_pictures(folder / split, split)
+    for position, name in enumerate(faces.DESCRIBERS, start=len(faces.SPLITS)):
+        parts[name.partition(".")[0]] = faces.make_describer(folder / name, _part(progress, position, steps))
+    return parts
+
+
 def _part(progress: Progress, position: int, count: int) -> Progress:
     """A part's own 0..1 as its share of the whole."""
     return lambda text, fraction: progress(text, (position + fraction) / count)
@@ -227,6 +240,16 @@ _ENTRIES = {
         ),
         _prepare_scenes,
         write_scenes,
+    ),
+    "faces": _Entry(
+        SampleInfo(
+            "faces",
+            "photographs with 0 to 40 real faces, and networks with RANDOM weights that describe a face",
+            ("faces",),
+            faces.SPLITS,
+        ),
+        _prepare_faces,
+        faces.write_pictures,
     ),
     "vectors": _one_network(
         "vectors",
