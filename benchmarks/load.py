@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.wire import Expected
+from handlers.fields import Field
 from slipway.errors import BenchmarkFailed
 
 _HERE = Path(__file__).parent
@@ -23,6 +24,8 @@ _USERS = {
     "http": (_HERE / "locustfiles" / "v2.py", "HttpV2User"),
     "grpc": (_HERE / "locustfiles" / "v2.py", "GrpcV2User"),
     "bytes": (_HERE / "peers" / "locustfile.py", "BytesUser"),
+    **dict.fromkeys(("task-http", "torchserve-http"), (_HERE / "locustfiles" / "tasks.py", "TaskHttpUser")),
+    **dict.fromkeys(("task-grpc", "torchserve-grpc"), (_HERE / "locustfiles" / "tasks.py", "TaskGrpcUser")),
 }
 #: What Locust may need besides warm-up and window: its imports, its users, their last requests.
 _SPARE_SECONDS = 60.0
@@ -30,10 +33,11 @@ _SPARE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """One run of Locust. ``address``: host:port; ``protocol``: ``http`` or ``grpc`` (KServe V2), or ``bytes`` (a peer's
-    POST of an image); ``asked_version``: sent with the requests, None to let the edge choose; ``version``: the one that
+    """One run of Locust. ``address``: host:port; ``protocol``: ``http`` or ``grpc`` (KServe V2, a classification), or
+    ``bytes`` (a peer's POST of an image), or one of benchmarks.task_wire (any task);
+    ``asked_version``: sent with the requests, None to let the edge choose; ``version``: the one that
     must answer; ``images``: a folder; ``expected``: of its files in the order of names; ``users``: closed-loop clients;
-    ``pids``: whose CPU time is read; times in seconds.
+    ``pids``: whose CPU time is read; times in seconds. For any task, ``records`` are expected, of these ``fields``.
     """
 
     protocol: str
@@ -49,6 +53,8 @@ class LoadPlan:
     pids: Mapping[str, int]
     warmup: float = 1.0
     timeout: float = 30.0
+    records: Sequence[Mapping[str, Any]] = ()
+    fields: Sequence[Field] = ()
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ def expected(pipeline: Pipeline, images: Sequence[bytes]) -> list[dict[str, obje
         (result,) = pipeline.run([image])
         if isinstance(result, ImageError):
             raise result
-        found.append({"label": result.labels[0], "score": float(result.scores[0])})
+        record = result.record()
+        found.append({"label": record["labels"][0], "score": float(record["scores"][0])})
     return found
 
 

@@ -155,6 +155,32 @@ def parity(
         raise typer.Exit(1)
 
 
+@app.command("stages")
+def stages(
+    model: Annotated[str, typer.Option("--model", "-m", help="A published model of any task.")] = "scenes",
+    engine: Annotated[str, typer.Option(help="triton or torchserve.")] = "triton",
+    seconds: Annotated[float, typer.Option(help="Measured seconds of each arm.", min=0.1)] = 20.0,
+    rounds: Annotated[int, typer.Option(help="Turns that the arms take.", min=1)] = 3,
+    concurrency: Annotated[int, typer.Option(help="Closed-loop clients.", min=1)] = 8,
+    transports: Annotated[str, typer.Option(help="grpc, http or both.")] = "grpc,http",
+    images: Annotated[int, typer.Option(help="Sample images that take turns.", min=1)] = 32,
+    as_json: AsJson = False,
+) -> None:
+    """Any task served against the same pipeline in process, in turns, and its CPU time by stage. Starts its server."""
+    from benchmarks.engines import engine_name
+    from benchmarks.stages import COLUMNS, StagesOptions, run
+
+    ways = _words(transports)
+    options = StagesOptions(model, engine_name(engine), seconds, concurrency, rounds, ways, images)
+    report = run(load_settings(), options, Steps().say)
+    if as_json:
+        print_json(report.to_dict())
+        return
+    print_table(f"{model} version {report.version} ({report.task}) on {engine}", COLUMNS, report.rows())
+    times = [(name, f"{value:.2f}") for name, value in report.stage_milliseconds().items()]
+    print_table("in process by stage", ["stage", "CPU-ms per image"], times)
+
+
 def _tell(steps: Steps, event: StepEvent) -> None:
     if event.state != "started":
         steps.say(f"  {event.step}: {event.state}, {event.seconds:.1f} s")
