@@ -157,7 +157,7 @@ def entry_points(handler: str) -> tuple[Callable[..., Any], Callable[[Context], 
     classes = [item for _, item in inspect.getmembers(module, inspect.isclass) if item.__module__ == module.__name__]
     if len(classes) != 1 or not hasattr(classes[0], "handle"):
         raise TypeError(f"{module_name} has {len(classes)} classes; one with a method handle is expected")
-    service = classes[0]()
+    service: Any = classes[0]()
     return service.handle, getattr(service, "initialize", lambda context: None)
 
 

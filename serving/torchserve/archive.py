@@ -26,7 +26,7 @@ from typing import IO
 
 import slipway
 from serving.torchserve.model_config import ModelConfig
-from slipway.contract import ONLY, Contract
+from slipway.contract import ARCHIVE, ONLY, Contract
 from slipway.errors import VersionLoadFailed
 from slipway.files import sync_directory, sync_file
 from slipway.manifest import FILE_NAME
@@ -103,6 +103,11 @@ class Archives:
     def _content(self, model: str, version: int) -> dict[str, Content]:
         folder = self.repository.version_dir(model, version)
         contract = self.repository.contract(model, version)
+        if contract.task == ARCHIVE:
+            raise VersionLoadFailed(
+                f"{model} version {version} is a user's own handler, migrated for Triton",
+                expected="ENGINE=triton, or TorchServe with the archive that it was migrated from",
+            )
         found: dict[str, Content] = {
             "MAR-INF/MANIFEST.json": _manifest(model, version, self.store),
             CONFIG: self._config(model).to_yaml(),

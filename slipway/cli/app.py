@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from slipway import __version__
-from slipway.cli import bench, deploy, explain, export, inspect, predict, samples, serve, versions
+from slipway.cli import bench, deploy, explain, export, inspect, migrate, predict, samples, serve, versions
 
 app = typer.Typer(
     name="slipway",
@@ -37,6 +37,7 @@ def _root(
 
 app.command("deploy")(deploy.deploy)
 app.command("export")(export.export)
+app.command("migrate")(migrate.migrate)
 app.command("explain-diff")(explain.explain_diff)
 app.command("serve")(serve.serve)
 app.command("down")(serve.down)
