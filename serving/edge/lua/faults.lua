@@ -40,6 +40,7 @@ do
     text = string.gsub(text, "\n*At:\n.*$", "")
     text = string.gsub(text, "Traceback %(most recent call last%).*$", "")
     text = string.gsub(text, "^%[request id: <id_unknown>%] ", "")
+    text = string.gsub(text, "%s*org%.pytorch%.[%w_.$]*", "") -- names of Java's exceptions
     text = string.gsub(string.gsub(text, "%s+$", ""), "[%c]+", "; ")
     return string.sub(text, 1, 2000)
   end
@@ -71,7 +72,8 @@ do
 
   function faults.classify_grpc(grpc_status, text, context)
     local code, clean, status = faults.classify(HTTP_OF_GRPC[grpc_status] or 500, text, context)
-    grpc_status = ({ [400] = grpc_status == 13 and 3, [404] = 5, [503] = 14 })[status] or grpc_status
+    local changed = { [400] = grpc_status == 13 and 3, [404] = 5, [500] = grpc_status == 14 and 13, [503] = 14 }
+    grpc_status = changed[status] or grpc_status
     return code, clean, grpc_status
   end
 end

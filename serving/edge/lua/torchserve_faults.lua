@@ -1,6 +1,6 @@
 -- What TorchServe 0.12 says when something is wrong: JSON {"code", "type", "message"} over HTTP, a text over gRPC.
 do
-  local ABSENT = { "Model not found", "does not exist for model", "ModelNotFoundException" }
+  local ABSENT = { "Model not found", "does not exist for model" }
   -- Its own words, the code that they get, what clients are told instead, the HTTP status. A full queue and a version
   -- whose workers have not started yet have the same text.
   local SPECIAL = {
@@ -11,14 +11,23 @@ do
     { "number of batch response mismatched", "INTERNAL", "the model failed unexpectedly", 500 },
   }
 
-  local function member(body, name)
-    return string.match(body, '"' .. name .. '"%s*:%s*"([^"\\]*)')
+  -- The JSON string whose content starts at `start`, to its end or that of `body`
+  local function text_at(body, start)
+    local stop = string.find(body, '[\\"]', start)
+    while stop and string.byte(body, stop) == 92 do -- until the first quote that no backslash escapes
+      stop = string.find(body, '[\\"]', stop + 2)
+    end
+    return faults.unescape_json(string.sub(body, start, (stop or 0) - 1))
   end
 
-  -- The message of an error object with the exception's name; a body of another form is its own text
+  local function member(body, name)
+    local start = string.match(body, '"' .. name .. '"%s*:%s*"()')
+    return start and text_at(body, start)
+  end
+
+  -- The message of an error object; a body of another form is its own text
   function faults.text_of(body)
-    local kind, message = member(body, "type"), member(body, "message")
-    return kind and message and kind .. ": " .. message or body
+    return member(body, "type") and member(body, "message") or body
   end
 
   function faults.of_absent_version(text)
@@ -44,10 +53,6 @@ do
   function faults.own(body)
     local code, start = string.match(body, '^%s*{%s*"error"%s*:%s*"([A-Z][A-Z0-9_]+): ()')
     if not code then return nil end
-    local stop = string.find(body, '[\\"]', start)
-    while stop and string.byte(body, stop) == 92 do -- until the first quote that no backslash escapes
-      stop = string.find(body, '[\\"]', stop + 2)
-    end
-    return code, faults.unescape_json(string.sub(body, start, (stop or 0) - 1))
+    return code, text_at(body, start)
   end
 end

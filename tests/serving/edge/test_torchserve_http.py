@@ -26,8 +26,10 @@ def told(reply: Reply) -> dict:
 def check(reply: Reply, status: int, code: str) -> None:
     assert (reply.status, reply.headers.get("content-type")) == (status, "application/json"), reply
     answer = json.loads(reply.body)
-    assert answer["code"] == code and answer["error"].startswith(f"{code}: ") and answer["request_id"], answer
-    assert "Exception" not in answer["error"] and "org.pytorch" not in answer["error"], answer
+    assert answer["code"] == code and answer["error"].startswith(f"{code}: "), answer
+    # what is not HTTP has no id yet
+    assert answer["request_id"] or "not valid HTTP" in answer["error"], answer
+    assert "Exception" not in answer["error"] and ".java" not in answer["error"], answer
 
 
 @pytest.mark.parametrize("port", ["http_port", "grpc_port"])
@@ -138,7 +140,7 @@ def test_the_limit_is_exact_and_more_is_read_away(torchserve: TorchServeRig) -> 
         (b"POST /predictions/echo HTTP/1.1\r\nHost: e\r\n" + b"a: b\r\n" * 200 + b"\r\n", 431, "REQUEST_TOO_LARGE"),
         (b"POST /predictions/echo HTTP/1.1\r\nHost: e\r\nContent-Length: 99\r\n\r\n{", 408, "REQUEST_TIMEOUT"),
         (b"POST /predictions/echo HTTP/1.1\r\nHost: e\r\nContent-Length: -1\r\n\r\n", 400, "REQUEST_MALFORMED"),
-        (b"CONNECT /predictions/echo HTTP/1.1\r\nHost: e\r\n\r\n", 404, "ENDPOINT_UNKNOWN"),
+        (b"CONNECT /predictions/echo HTTP/1.1\r\nHost: e\r\n\r\n", 400, "REQUEST_MALFORMED"),
         (b"nonsense\r\n\r\n", 400, "REQUEST_MALFORMED"),
     ],
 )
@@ -162,14 +164,14 @@ def test_a_full_queue_waits_in_the_edge(torchserve: TorchServeRig) -> None:
     """TorchServe refuses what does not fit its queue (20 here) at once; the edge tries those again."""
     import threading
 
-    replies: list[int] = []
+    replies: list[Reply] = []
     jobs = [
-        threading.Thread(target=lambda: replies.append(torchserve.request("POST", PREDICT, b"sleep0.02").status))
+        threading.Thread(target=lambda: replies.append(torchserve.request("POST", PREDICT, b"sleep0.02")))
         for _ in range(60)
     ]
     for job in jobs:
         job.start()
     for job in jobs:
         job.join(40)
-    assert replies == [200] * 60
+    assert {reply.status for reply in replies} == {200}, [reply for reply in replies if reply.status != 200][:3]
     wait(lambda: torchserve.loaded() == {1, 2, 3}, 20, "all versions")

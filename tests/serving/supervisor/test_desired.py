@@ -6,7 +6,7 @@ import pytest
 
 from serving.golden import read_golden
 from serving.golden_compare import SCORE_TOLERANCE
-from serving.supervisor.desired import read_desired, read_in_process
+from serving.supervisor.desired import read_desired
 from slipway.errors import RepositoryDamaged, VersionLoadFailed
 from slipway.repository import Repository
 from tests.serving.dominant_colour import Recipe, publish

@@ -59,7 +59,8 @@ def test_a_killed_worker_is_replaced_and_costs_only_what_it_had_in_work(rig: Rig
         wait_for(lambda: asked[40].done(), 60, "requests are answered")
         os.kill(before[0], signal.SIGKILL)
         statuses = [item.result()[0] for item in asked]
-    assert statuses.count(200) >= 396 and set(statuses) <= {200, 500}, statuses
+    # 507 where java sees the exit code of SIGKILL in time, which it takes for a lack of memory (0.12)
+    assert statuses.count(200) >= 396 and set(statuses) <= {200, 500, 507}, statuses
     wait_for(lambda: len(rig.pids("colour", 1)) == 2 and before[0] not in rig.pids("colour", 1), 60, "a new worker")
     readiness.check_version(rig.server.client, rig.repository, "colour", 1, 20)
     assert rig.pids("colour", 2), "the other version has its workers"
