@@ -75,5 +75,4 @@ def _environment(config: TorchServeConfig) -> dict[str, str]:
     environment |= {name: str(config.temporary) for name in ("TMPDIR", "TEMP", "LOG_LOCATION", "METRICS_LOCATION")}
     environment["PATH"] = f"{config.installation.python.parent}:/usr/local/bin:/usr/bin:/bin"
     environment["PYTHONNOUSERSITE"] = "1"
-    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     return environment | dict.fromkeys(_THREAD_VARIABLES, "1")

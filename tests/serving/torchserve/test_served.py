@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from handlers.networks import open_networks
+from handlers.pipeline import Pipeline
 from serving.client.torchserve import TorchServeGrpc
 from serving.client.transport import Ask
 from serving.torchserve import readiness
+from serving.torchserve.archive import Archives
+from serving.torchserve.loader import TorchServeLoader
 from slipway import errors
 from tests.e2e.test_hostile_images import IMAGES, MUST_FAIL
 from tests.serving.dominant_colour import Recipe, photograph, publish
@@ -171,6 +175,31 @@ def test_one_bad_request_of_a_batch_fails_alone(tmp_path: Path) -> None:
                 assert [status for status, _, _ in found] == [200] * 3 + [400] + [200] * 4
                 assert found[0][1] == found[1][1] != found[5][1] == found[7][1]
                 assert found[3][1]["code"] == "IMAGE_FORMAT_UNSUPPORTED"
+    finally:
+        rig.server.stop(grace=20)
+
+
+def test_every_format_that_opens_in_a_process_is_served(tmp_path: Path, digits: Path, held_out: list[bytes]) -> None:
+    rig = rig_at(tmp_path, digits)
+    contract = rig.repository.contract("digits", 1)
+    files = {
+        "onnx": digits / "digits.onnx/1/model.onnx",
+        "torchscript": digits / "digits.torchscript/1/model.pt",
+        "torch-export": digits / "digits/1/artifacts/torch-export/model.pt2",
+    }
+    try:
+        rig.start()
+        for name, file in files.items():
+            archives = Archives(rig.repository, rig.server.config.store, cores=1, formats={"digits": name})
+            loader = TorchServeLoader(rig.server.client, archives, rig.server.log, 120, rig.server.reason)
+            assert loader.apply("digits", [1]) == {}
+            pipeline = Pipeline(contract, open_networks({"network": file}, contract))
+            for image in held_out[:10]:
+                record = pipeline.run([image])[0].record()
+                same = {"labels": list(record["labels"]), "scores": record["scores"].tolist()}
+                assert rig.post("digits/1", image)[:2] == (200, same), name
+            readiness.check_version(rig.server.client, rig.repository, "digits", 1, 20)
+            loader.unload("digits")
     finally:
         rig.server.stop(grace=20)
 
