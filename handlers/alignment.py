@@ -67,7 +67,7 @@ def boxed(image: Image.Image, box: Points, side: int, margin: float = 0.0) -> Im
     grown = np.asarray(box, np.float64) + margin * np.tile(box[2:] - box[:2], 2) * (-1, -1, 1, 1)
     left, top = (min(max(int(grown[axis]), 0), image.size[axis] - 1) for axis in (0, 1))
     right, bottom = (max(min(int(grown[2 + axis]), image.size[axis]), (left, top)[axis] + 1) for axis in (0, 1))
-    return image.resize((side, side), Image.Resampling.BILINEAR, (left, top, right, bottom))
+    return image.crop((left, top, right, bottom)).resize((side, side), Image.Resampling.BILINEAR)
 
 
 def _warped(image: Image.Image, forward: Similarity, side: int) -> Image.Image:

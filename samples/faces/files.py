@@ -30,7 +30,7 @@ ORIENTATIONS = {
 #: 20 megapixels.
 LARGE = (5472, 3648)
 
-THREE = Plan((640, 427), 2, 1, (90, 200))
+THREE = Plan((480, 320), 2, 1, (80, 150))
 FORTY = Plan((1280, 854), 40)
 #: Of test scenes: none to six people.
 SCENES = tuple(Plan((480, 320), people, sides=(40, 120)) for people in range(7))
