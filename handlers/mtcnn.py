@@ -71,6 +71,8 @@ class Mtcnn:
 
     def find(self, images: Sequence[Image.Image], options: Sequence[FacesOptions], networks: Networks) -> list[Found]:
         """One entry per picture (mode RGB), in order. Raises NetworkFailed."""
+        if not images:
+            return []
         with stage("pyramid"):
             scenes = [Scene.of(image, self._settings.picture_pixels) for image in images]
         proposals = self._proposals(scenes, options, networks)

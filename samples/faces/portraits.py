@@ -43,4 +43,5 @@ def astronaut() -> tuple[Image.Image, Box]:
 def _portraits() -> npt.NDArray[np.uint8]:
     """uint8[100, 25, 25]."""
     patches = np.load(original("lfw_subset.npy"))[:PORTRAITS]
-    return np.round(patches * 255).astype(np.uint8)
+    grey: npt.NDArray[np.uint8] = np.round(patches * 255).astype(np.uint8)
+    return grey

@@ -55,7 +55,7 @@ def _places(sides: list[int], size: tuple[int, int], random: np.random.Generator
     found: dict[int, tuple[int, int, int]] = {}
     for index in sorted(range(len(sides)), key=lambda item: -sides[item]):
         side = sides[index]
-        for _ in range(_ATTEMPTS):
+        for _ in range(_ATTEMPTS if side < min(size) else 0):
             x, y = int(random.integers(size[0] - side)), int(random.integers(size[1] - side))
             if all(x + side < a or a + s < x or y + side < b or b + s < y for a, b, s in found.values()):
                 found[index] = (x, y, side)

@@ -15,6 +15,10 @@ def test_available_names_models_and_splits():
         "digits": ("digits",),
         "photos": ("resnet18", "resnet50", "mobilenet_v3_large"),
         "scenes": ("scenes",),
+        "faces": ("faces",),
+        "vectors": ("vectors",),
+        "strokes": ("strokes",),
+        "groups": ("groups",),
     }
 
 
