@@ -7,7 +7,7 @@ it is, ... are attributes on items (handlers.attributes), whose networks see the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from PIL import Image
 
 from handlers.alignment import aligned, boxed
 from handlers.boxes import areas, clipped
+from handlers.calls import Networks
 from handlers.faces_settings import FacesOptions, FacesSettings
 from handlers.fields import COUNT, Field, Record
 from handlers.mtcnn import SIDES, Found, Mtcnn
@@ -28,6 +29,8 @@ from slipway.errors import ContractInvalid, ImageError
 Floats = npt.NDArray[np.float32]
 #: Of crops that no attribute asks for; the ArcFace template's.
 _SIDE = 112
+#: Pixels of the pictures that are searched together: what keeps memory bounded for a request of large ones.
+_AT_ONCE = 24_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,19 +73,30 @@ class Faces:
         """As handlers.task.Task."""
         return options.max_faces
 
-    def run(self, pictures: Sequence[Picture], options: Sequence[FacesOptions], networks: Any) -> list[Answer]:
-        """As handlers.task.Task.run: all good pictures together. Raises NetworkFailed."""
+    def run(self, pictures: Sequence[Picture], options: Sequence[FacesOptions], networks: Networks) -> list[Answer]:
+        """As handlers.task.Task.run: small pictures together. Raises NetworkFailed."""
         answers: list[Answer | None] = [None] * len(pictures)
+        for group in _groups(pictures):
+            self._answer(group, pictures, options, networks, answers)
+        return cast("list[Answer]", answers)
+
+    def _answer(
+        self,
+        rows: Sequence[int],
+        pictures: Sequence[Picture],
+        options: Sequence[FacesOptions],
+        networks: Networks,
+        answers: list[Answer | None],
+    ) -> None:
         images: dict[int, Image.Image] = {}
-        for row, picture in enumerate(pictures):
+        for row in rows:
             try:
-                images[row] = picture.image()
+                images[row] = pictures[row].image()
             except ImageError as error:
                 answers[row] = error
         found = self._detector.find(list(images.values()), [options[row] for row in images], networks)
         for row, faces in zip(images, found, strict=True):
             answers[row] = _result(faces, images[row].size)
-        return cast("list[Answer]", answers)
 
     def crops(self, image: Image.Image, result: FacesResult, margin: float) -> list[Image.Image]:
         """Each face turned upright (or its box, as the contract says), mode RGB, enlarged on every side by ``margin``
@@ -96,6 +110,21 @@ class Faces:
     def _crop(self, image: Image.Image, box: Floats, landmarks: Floats, side: int, margin: float) -> Image.Image:
         upright = aligned(image, landmarks, side, margin) if self.settings.crops == "landmarks" else None
         return boxed(image, box, side, margin) if upright is None else upright
+
+
+def _groups(pictures: Sequence[Picture]) -> Iterator[list[int]]:
+    """Rows in order, together as long as they have no more than ``_AT_ONCE`` pixels."""
+    group: list[int] = []
+    pixels = 0
+    for row, picture in enumerate(pictures):
+        own = picture.size[0] * picture.size[1]
+        if group and pixels + own > _AT_ONCE:
+            yield group
+            group, pixels = [], 0
+        group.append(row)
+        pixels += own
+    if group:
+        yield group
 
 
 def _result(found: Found, size: tuple[int, int]) -> FacesResult:
