@@ -99,6 +99,7 @@ def prepare(name: str, settings: Project, progress: Progress = silent) -> Sample
     some of the images that were trained on.
     ``photos``: the photographs in ``images/``, ``resnet18.safetensors``, ``resnet50.safetensors``.
     ``scenes``: ``detector.safetensors``, and with their truth.json ``test/``, ``calibration/`` and ``big/``.
+    ``faces``: photographs with truth.json in ``test/`` and ``big/``, ``identity.onnx``, ``age.safetensors``, ...
     Raises SampleUnavailable.
     """
     entry = _entry(name)
