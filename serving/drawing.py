@@ -19,7 +19,7 @@ from slipway.errors import EnvironmentUnfit
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
 
-#: Easy to tell apart, also by most who are colour-blind (Okabe and Ito, 2008), brightened for photographs.
+#: Easy to tell apart, also by most who are colour-blind (the first ones, after Okabe and Ito, 2008).
 COLOURS: tuple[Colour, ...] = (
     (0, 158, 255),
     (255, 140, 0),
@@ -29,6 +29,10 @@ COLOURS: tuple[Colour, ...] = (
     (120, 210, 255),
     (230, 80, 40),
     (160, 110, 255),
+    (140, 90, 40),
+    (255, 180, 190),
+    (20, 90, 170),
+    (170, 230, 90),
 )
 _MASK_OPACITY = 0.6
 _BACKGROUND, _GROUND = "background", (60, 60, 60)
