@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import locale
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +33,9 @@ class ArchivedModel(TritonPythonModel):
         self._max_images = max(1, int(json.loads(args["model_config"]).get("max_batch_size", 0)))
         self._max_bytes = contract.preprocess.max_bytes
         self._task = Archived(contract)
+        # Triton (2.51) embeds its Python without setting the locale: text files would be read as ASCII, and not as in a
+        # worker of TorchServe. Can go when locale.getpreferredencoding() says UTF-8 in a stub.
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
         self._handler = ArchivedHandler(version_dir, args["model_name"])
         self._warm_up = WarmUp()
 
