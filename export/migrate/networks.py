@@ -44,24 +44,23 @@ class Boxes(nn.Module):
     which all but one are 0. Of ``boxes``, ``labels`` and ``scores`` per image, as torchvision's detectors return them,
     the best ``places`` are kept."""
 
-    classes: Tensor
-
     def __init__(self, network: nn.Module, classes: Sequence[int], places: int) -> None:
         """``classes``: the numbers that the network gives its labels, in the order of the contract's labels."""
         super().__init__()
         self.network = network
         self.places = places
-        self.register_buffer("classes", torch.tensor(list(classes), dtype=torch.int64))
+        self.classes = [int(number) for number in classes]
 
     def forward(self, images: Tensor) -> Tensor:
         """Rows without a detection are 0."""
         found = self.network(images)
-        rows = torch.zeros(len(found), self.places, 4 + self.classes.numel())
+        classes = torch.tensor(self.classes, dtype=torch.int64)
+        rows = torch.zeros(len(found), self.places, 4 + classes.numel())
         for index in range(len(found)):
             item = found[index]
             order = item["scores"].argsort(descending=True)[: self.places]
             scores = item["scores"][order].to(torch.float32)
-            belongs = item["labels"][order].unsqueeze(1) == self.classes.unsqueeze(0)
+            belongs = item["labels"][order].unsqueeze(1) == classes.unsqueeze(0)
             rows[index, : order.numel(), :4] = item["boxes"][order].to(torch.float32)
             rows[index, : order.numel(), 4:] = belongs.to(torch.float32) * scores.unsqueeze(1)
         return rows

@@ -94,7 +94,9 @@ def _built(source: SourceSpec, root: Path, num_classes: int | None, located: Loc
             f"{architecture} has no checkpoint: its weights would be random",
             expected="source.checkpoint: a path, URL or registry address of its state_dict, or source.weights: a name",
         )
-    module = module.to("cpu", torch.float32).eval().requires_grad_(False)
+    module = module.to("cpu", torch.float32).eval()
+    for parameter in module.parameters():  # one by one: a TorchScript module refuses requires_grad_
+        parameter.requires_grad_(False)
     return LoadedModel(module, digest_of(module, architecture), description)
 
 
