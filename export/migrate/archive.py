@@ -53,7 +53,13 @@ class Archive:
         if self.handler == OUR_HANDLER and (self.folder / OUR_CONTRACT).is_file():
             return "ours"
         # TorchServe looks into the archive first: a module there of a stock name is the user's (ts/model_loader.py)
-        return "own" if self.module.is_file() or self.handler not in STOCK else "stock"
+        hidden = self.module.is_file() or self.module.with_suffix("").is_dir()
+        return "own" if hidden or self.handler not in STOCK else "stock"
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether answering runs Python that the archive brings."""
+        return self.kind == "own" or self.model_file is not None
 
     @property
     def module(self) -> Path:
@@ -91,7 +97,7 @@ def read_archive(folder: Path, shown: str) -> Archive:
         folder=folder,
         shown=shown,
         name=_text(model, "modelName", shown),
-        version=str(model.get("modelVersion", "1.0")),
+        version=_text({"modelVersion": "1.0", **model}, "modelVersion", shown),
         handler=_text(model, "handler", shown),
         serialized=_file(folder, model, "serializedFile", shown),
         model_file=_file(folder, model, "modelFile", shown),
@@ -130,7 +136,7 @@ def _text(model: Mapping[str, Any], key: str, shown: str) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[\w.:\- ]{1,255}", value):
         raise ArchiveInvalid(
             f"{shown}: model.{key} of the manifest is not valid",
-            observed=value,
+            observed="nothing" if value is None else value,
             expected="a name without folders" if value is not None else "a name; torch-model-archiver always writes it",
         )
     return value

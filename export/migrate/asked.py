@@ -42,9 +42,15 @@ def ask_original(archive: Archive, samples: Sequence[Path], folder: Path) -> lis
         "folder": str(archive.folder),
         "name": archive.name,
         "handler": archive.handler,
-        "torchvision": archive.kind == "stock",
+        "torchvision": archive.kind == "stock" or _imports_torchvision(archive),
+        # without leave to run its code, no module of the archive may be found, whatever its name
+        "code": archive.runs_code,
     }
     return _run(Path(sys.executable), "export.migrate.reference_worker", job, samples, folder, archive.shown)
+
+
+def _imports_torchvision(archive: Archive) -> bool:
+    return any(b"torchvision" in path.read_bytes() for path in archive.folder.rglob("*.py"))
 
 
 def ask_served(python: Path, version: Path, name: str, samples: Sequence[Path], folder: Path) -> list[Asked]:

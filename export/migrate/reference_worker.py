@@ -20,7 +20,8 @@ from handlers.archived import to_bytes
 def main(job: dict[str, Any]) -> None:
     """Writes one entry per sample to ``job["out"]``: ``answer`` (base64) or ``error``."""
     folder = Path(job["folder"])
-    sys.path.insert(0, str(folder))
+    if job["code"]:
+        sys.path.insert(0, str(folder))
     os.chdir(folder)
     if job["torchvision"]:
         _prepare_torchvision()

@@ -20,7 +20,7 @@ from export.migrate.parity import Row
 from export.migrate.unpack import unpack
 from export.steps import Progress, Steps
 from export.workspace import workspace
-from slipway.errors import MigrationDiffers, MigrationRefused, OutputUnwritable
+from slipway.errors import MigrationDiffers, MigrationRefused, OutputUnwritable, SamplesInvalid
 from slipway.files import write_atomically
 from slipway.repository import Repository
 from slipway.settings import Settings
@@ -31,12 +31,13 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user asked for. ``samples``: folder of inputs; ``count``: of them at most; ``tolerance``: of scores;
-    ``allow_code``: the archive's Python may run; ``accept_different``: write even what answers otherwise;
-    ``replace``: a specification of the name may be overwritten; ``size``: height and width of a detector's input."""
+    """What the user asked for. ``samples``: folder of inputs, which archives of ours do without; ``count``: of them at
+    most; ``tolerance``: of scores; ``allow_code``: the archive's Python may run; ``accept_different``: write even what
+    answers otherwise; ``replace``: a specification of the name may be overwritten; ``size``: height and width of a
+    detector's input, pixels."""
 
     archive: Path
-    samples: Path
+    samples: Path | None = None
     name: str | None = None
     allow_code: bool = False
     accept_different: bool = False
@@ -95,7 +96,7 @@ class _Migration:
         with workspace(self.settings.state_dir) as folder:
             with self.steps.step("read the archive"):
                 root = unpack(self.wish.archive, folder / "archive")
-                archive = read_archive(root, self.wish.archive.name)
+                archive = read_archive(root, re.sub(r"[^\w.\- ]", "_", self.wish.archive.name))
             model = self._model(archive)
             way: Callable[[Archive, str, Path], Migration] = {
                 "stock": self._stock,
@@ -113,7 +114,7 @@ class _Migration:
                 f"there is a specification {model} already", observed=spec_path, fix="give --name or --replace"
             )
         stock.check_stock(archive, self.wish.allow_code)
-        samples = self._samples(image_files(self.wish.samples, "sample"))
+        samples = self._samples(image_files(self._folder, "sample"))
         home = self.settings.root / "var" / "migrated" / model.replace("-", "_")
         with self.steps.step("map the handler"):
             stock.keep_files(archive, home)
@@ -165,7 +166,7 @@ class _Migration:
                 expected="a stock handler, or leave to run this one",
                 fix=f"read {archive.module.name} and what it imports; then give --allow-code",
             )
-        samples = self._samples(_files(self.wish.samples))
+        samples = self._samples(_files(self._folder))
         with self.steps.step("wrap the handler"):
             wrapped = Wrapped(archive, model, folder / "version")
         with self.steps.step("ask the archive's handler"):
@@ -229,6 +230,17 @@ class _Migration:
             fix="give --name",
         )
 
+    @property
+    def _folder(self) -> Path:
+        if self.wish.samples is None:
+            raise MigrationRefused(
+                "nothing shows that the migrated model answers as its archive does",
+                observed="no --samples",
+                expected="a folder of real inputs",
+                fix="give --samples",
+            )
+        return self.wish.samples
+
     def _samples(self, files: Sequence[Path]) -> list[Path]:
         """At most ``count``, spread evenly."""
         most = max(1, self.wish.count)
@@ -237,7 +249,7 @@ class _Migration:
 
     def _rest(self, gates: Mapping[str, Any]) -> dict[str, Any]:
         """What every written specification has: its samples, which are seldom labelled."""
-        folder = self.wish.samples.resolve()
+        folder = self._folder.resolve()
         root = self.settings.root.resolve()
         inside = folder.relative_to(root) if folder.is_relative_to(root) else folder
         task = {"accept_unlabelled": True, "accept_undecided": True}
@@ -261,8 +273,6 @@ def refuse_different(found: Migration) -> None:
 
 def _files(folder: Path) -> list[Path]:
     """Any files: a handler of the user's own may take other inputs than images."""
-    from slipway.errors import SamplesInvalid
-
     found = (
         sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".") if folder.is_dir() else []
     )

@@ -10,6 +10,7 @@ object_detector               pixels / 255 as they come; detections with a score
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,9 +207,8 @@ def _labels(archive: Archive, numbers: Sequence[int]) -> tuple[list[str], dict[s
     """One label per class, all different; which of them TorchServe calls otherwise; and notes about that."""
     mapping = archive.mapping
     names = [str(number) if mapping is None else mapping.get(number, f"class {number}") for number in numbers]
-    labels = [
-        f"{name} [{number}]" if names.count(name) > 1 else name for name, number in zip(names, numbers, strict=True)
-    ]
+    counted = Counter(names)
+    labels = [f"{name} [{number}]" if counted[name] > 1 else name for name, number in zip(names, numbers, strict=True)]
     original = {label: name for label, name in zip(labels, names, strict=True) if label != name}
     notes = []
     if original:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from export import triton_config
 from export.migrate.archive import OUR_CONTRACT, Archive
 from export.publication import MODEL_PY
+from export.sources.location import Located
+from export.sources.torchscript_file import load_torchscript
 from export.triton_config import BACKENDS, NetworkTensors
 from export.whole import Recording
 from handlers.archived import ANSWER, FOLDER, SETTINGS
@@ -83,6 +85,12 @@ class Ours:
             path = found[name]
             if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
                 raise ArchiveInvalid(f"{shown}: the file of network {name} is missing", observed=named[name])
+            if network.format not in BACKENDS:
+                raise MigrationRefused(
+                    f"{shown}: no stock backend serves {network.format}", expected=", ".join(sorted(BACKENDS))
+                )
+            if path.suffix == ".pt":  # refuses TorchScript that reaches files
+                load_torchscript(Located(path, path.name))
             if path.name != network.file:
                 raise MigrationRefused(
                     f"{shown}: it packs another format than its contract serves",
@@ -175,10 +183,6 @@ class _Public:
 
     def add_network(self, name: str, network: Network, file: Path, networks: Recording) -> None:
         """One network's artefact and its configuration, warmed up with what it was asked about the golden image."""
-        if network.format not in BACKENDS:
-            raise MigrationRefused(
-                f"{self._contract.model}: no stock backend serves {network.format}", expected=", ".join(BACKENDS)
-            )
         asked = [call.pixels for call in networks.inputs.get(name, [])]
         pixels = asked[0][:1] if asked else np.zeros((1, *_sides(self._contract, name), 3), np.uint8)
         tensors = _tensors(self._contract, name, network, pixels, networks)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def migrate(
     archive: Annotated[Path, typer.Argument(help="A .mar, a .tar.gz or an unpacked archive.")],
-    samples: Annotated[Path, typer.Option(help="Folder of inputs that both sides are asked about.")],
+    samples: Annotated[
+        Path | None, typer.Option(help="Folder of inputs that both sides are asked about; needed but for our archives.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name here; the archive's unless given.")] = None,
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Its Python may run here: you have read it.")
