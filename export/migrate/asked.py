@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from slipway.errors import EnvironmentUnfit, HandlerFailed
 _ROOT = Path(slipway.__file__).resolve().parent.parent
 #: Seconds for all samples, with the loading.
 _TIMEOUT = 600.0
+#: The last line of a traceback.
+_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -90,11 +93,18 @@ def _run(
     if done.returncode != 0 or not out.is_file():
         raise HandlerFailed(
             f"the handler of {shown} cannot start",
-            observed=(done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:400],
+            observed=_cause(done.stderr) or f"exit code {done.returncode}",
             expected="a handler that runs in this environment as it does in TorchServe",
             fix="install what it imports here (requirements of the archive), or migrate where it runs",
         )
     return _read(json.loads(out.read_text(encoding="utf-8")))
+
+
+def _cause(stderr: str) -> str:
+    """The first error of a chain: TorchServe's loader hides a failed import behind its own (ts/model_loader.py)."""
+    lines = stderr.strip().splitlines()
+    errors = [line for line in lines if _ERROR.match(line)]
+    return (errors or lines[-1:] or [""])[0][:400]
 
 
 def _read(rows: Any) -> list[Asked]:

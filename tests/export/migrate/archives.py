@@ -111,3 +111,111 @@ def classifier(folder: Path, name: str = "Digits", **more: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     script = scripted(Classifier(), folder / "model.pt")
     return pack(folder, name, "image_classifier", serialized_file=script, files=mapping(), **more)
+
+
+def photographs(folder: Path, step: int) -> Path:
+    """Every ``step``-th held-out digit in RGB, 320x300, named by its label."""
+    from PIL import Image
+
+    for index, path in enumerate(sorted((DIGITS / "test").iterdir())[::step]):
+        with Image.open(path) as image:
+            large = image.convert("RGB").resize((320, 300), Image.Resampling.BICUBIC)
+        large.save(folder / f"{NAMES[int(path.name[0])]}_{index:03d}.png")
+    return folder
+
+
+def segmenter(folder: Path, name: str = "ink") -> Path:
+    """An archive with handler image_segmenter, as .tar.gz."""
+    folder.mkdir(parents=True, exist_ok=True)
+    script = scripted(Segmenter(), folder / "model.pt")
+    names = {"index_to_name.json": '{"0": "paper", "1": "ink"}'}
+    return pack(folder, name, "image_segmenter", serialized_file=script, files=names, archive_format="tgz")
+
+
+def detector(folder: Path, name: str = "bright") -> Path:
+    """An archive with handler object_detector, as a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    script = scripted(Detector(), folder / "model.pt")
+    names = {"index_to_name.json": '{"1": "dark", "2": "bright"}'}
+    return pack(folder, name, "object_detector", serialized_file=script, files=names, archive_format="no-archive")
+
+
+MODEL_FILE = """
+from pathlib import Path
+
+import torch
+from torch import nn
+
+{first}
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 7, stride=4)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, images):
+        return self.head(self.conv(images).relu().mean(dim=(2, 3)))
+"""
+
+
+def eager(folder: Path, name: str = "eager", first: str = "") -> Path:
+    """An archive whose network is Python code and a state_dict; ``first``: a line that its import runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "model.py"
+    file.write_text(MODEL_FILE.format(first=first), encoding="utf-8")
+    torch.manual_seed(0)
+    state = {f"conv.{key}": value for key, value in nn.Conv2d(3, 8, 7).state_dict().items()}
+    state |= {f"head.{key}": value for key, value in nn.Linear(8, 10).state_dict().items()}
+    torch.save(state, folder / "weights.pth")
+    weights = folder / "weights.pth"
+    return pack(folder, name, "image_classifier", serialized_file=weights, model_file=file, files=mapping())
+
+
+HANDLER = '''
+"""A handler as TorchServe's users write them, with a neighbour and its own labels."""
+
+import io
+
+import torch
+from PIL import Image
+from ts.torch_handler.base_handler import BaseHandler
+
+from helper import pixels_of
+
+{first}
+
+
+class DigitsHandler(BaseHandler):
+    def preprocess(self, data):
+        images = [Image.open(io.BytesIO(row.get("data") or row.get("body"))) for row in data]
+        return torch.stack([torch.from_numpy(pixels_of(image.convert("RGB"))) for image in images]).to(self.device)
+
+    def postprocess(self, data):
+        scores = torch.softmax(data, dim=1)
+        best = scores.argmax(dim=1)
+        return [{{"digit": self.mapping[str(int(b))], "score": float(s[b])}} for s, b in zip(scores, best)]
+'''
+HELPER = """
+import numpy as np
+from PIL import Image
+
+
+def pixels_of(image):
+    pixels = np.asarray(image.resize((224, 224), Image.BILINEAR), np.float32) / 255
+    normal = (pixels - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
+    return normal.transpose(2, 0, 1).copy()
+"""
+
+
+def own(folder: Path, name: str = "own-digits", first: str = "") -> Path:
+    """An archive with a handler of the user's own; ``first``: a line that its import runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = folder / "handler.py"
+    handler.write_text(HANDLER.format(first=first), encoding="utf-8")
+    config = folder / "model-config.yaml"
+    config.write_text("minWorkers: 1\nbatchSize: 4\nmaxBatchDelay: 5\n", encoding="utf-8")
+    script = scripted(Classifier(), folder / "model.pt")
+    files = {**mapping(), "helper.py": HELPER}
+    return pack(folder, name, str(handler), serialized_file=script, config_file=config, files=files)

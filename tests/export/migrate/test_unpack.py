@@ -73,7 +73,7 @@ def test_links_and_devices_are_refused(tmp_path: Path) -> None:
     (folder / "MAR-INF/MANIFEST.json").write_bytes(MANIFEST)
     (folder / "weights.pt").symlink_to("/etc/passwd")
     for number, path in enumerate([*cases, folder]):
-        with pytest.raises(ArchiveInvalid, match="refused.*link or a device"):
+        with pytest.raises(ArchiveInvalid, match=r"refused.*link or a device"):
             unpack(path, tmp_path / f"out{number}")
 
 
@@ -114,7 +114,7 @@ def test_a_member_twice_or_without_manifest(tmp_path: Path) -> None:
         archive.writestr("MAR-INF/MANIFEST.json", MANIFEST)
         archive.writestr("a.py", "1")
         archive.writestr("a.py", "2")
-    with pytest.raises(ArchiveInvalid, match="stands twice|refused"):
+    with pytest.raises(ArchiveInvalid, match="refused"):
         unpack(tmp_path / "twice.mar", tmp_path / "twice")
     with zipfile.ZipFile(tmp_path / "none.mar", "w") as archive:
         archive.writestr("model.pt", b"")
