@@ -20,6 +20,7 @@ from samples.scenes import plan as scenes
 from samples.scenes.files import SPLITS as SCENES
 from samples.scenes.files import write_scenes
 from samples.strokes import plan as strokes
+from samples.texts import plan as texts
 from samples.vectors import plan as vectors
 from slipway.errors import SampleUnavailable
 
@@ -99,6 +100,7 @@ def prepare(name: str, settings: Project, progress: Progress = silent) -> Sample
     some of the images that were trained on.
     ``photos``: the photographs in ``images/``, ``resnet18.safetensors``, ``resnet50.safetensors``.
     ``scenes``: ``detector.safetensors``, and with their truth.json ``test/``, ``calibration/`` and ``big/``.
+    ``texts``: pictures of text with truth.json in ``test/``, and ``characters.txt``.
     ``faces``: photographs with truth.json in ``test/`` and ``big/``, ``identity.onnx``, ``age.safetensors``, ...
     Raises SampleUnavailable.
     """
@@ -200,6 +202,14 @@ def _prepare_faces(folder: Path, progress: Progress) -> dict[str, Made]:
     return parts
 
 
+def _prepare_texts(folder: Path, progress: Progress) -> dict[str, Made]:
+    progress("drawing lines and pages of text", 0.0)
+    return {
+        "test": texts.make_pictures(folder / "test"),
+        "characters": texts.make_symbols(folder / "characters.txt"),
+    }
+
+
 def _part(progress: Progress, position: int, count: int) -> Progress:
     """A part's own 0..1 as its share of the whole."""
     return lambda text, fraction: progress(text, (position + fraction) / count)
@@ -251,6 +261,16 @@ _ENTRIES = {
         ),
         _prepare_faces,
         faces.write_pictures,
+    ),
+    "texts": _Entry(
+        SampleInfo(
+            "texts",
+            "lines and pages of text in several fonts, and the alphabet of PP-OCR's recognition network",
+            ("ocr",),
+            ("test",),
+        ),
+        _prepare_texts,
+        lambda split, out: texts.write_pictures(out),
     ),
     "vectors": _one_network(
         "vectors",

@@ -66,7 +66,8 @@ def _judge(whole: Whole, networks: Networks, measured: dict[str, Any]) -> str | 
 
 def _with_truth(whole: Whole, trained: Metric, exported: Metric, measured: dict[str, Any], cause: str) -> str | None:
     rules = whole.gates.task
-    found = compare_metric(trained, exported, rules.margin, rules.confidence)
+    search = not rules.accept_undecided
+    found = compare_metric(trained, exported, rules.margin, rules.confidence, search=search)
     measured.update(found.to_dict())
     higher = trained.better == "higher"
     for owner, value in (("trained model itself", found.trained), ("export", found.exported)):

@@ -68,10 +68,17 @@ class _Pair:
 
 
 def compare_metric(
-    trained: Metric, exported: Metric, margin: float, confidence: float, draws: int = DRAWS
+    trained: Metric,
+    exported: Metric,
+    margin: float,
+    confidence: float,
+    draws: int = DRAWS,
+    *,
+    search: bool = True,
 ) -> Comparison:
     """``trained``, ``exported``: the metric of both models on the same images in the same order. ``margin``: in the
-    metric's unit. The same numbers give the same verdict: the draws are seeded.
+    metric's unit. The same numbers give the same verdict: the draws are seeded. ``search``: for the number of images
+    that would decide, which takes far longer than the verdict.
 
     ``details``: ``draws``, ``lower`` (bound from below, without the added image) and ``better``. Raises ValueError for
     metrics of different images or direction.
@@ -85,7 +92,7 @@ def compare_metric(
     # what is seen to be lost is lost: a bound below it would only be the metric's curvature
     upper = max(pair.quantile(confidence), drop)
     verdict = decide(drop, upper, margin)
-    needed = _images_needed(pair, margin, confidence) if verdict == "undecided" else None
+    needed = _images_needed(pair, margin, confidence) if search and verdict == "undecided" else None
     details = {"draws": draws, "lower": pair.quantile(1 - confidence, added=0.0), "better": trained.better}
     return Comparison(trained.images, before, after, drop, upper, margin, confidence, verdict, needed, details)
 

@@ -81,7 +81,21 @@ class FacesSpec(TaskSection):
 class OcrSpec(TaskSection):
     """From a map of text to lines and their words; see handlers.ocr."""
 
-    max_lines: int = Field(default=500, ge=1, le=5000)
+    text_score: float = Field(default=0.5, ge=0, le=1, description="mean over a line's characters")
+    threshold: float = Field(default=0.3, gt=0, lt=1, description="of the map: a pixel that belongs to text")
+    box_threshold: float = Field(default=0.5, ge=0, le=1, description="mean of the map that a box must have")
+    unclip_ratio: float = Field(default=1.6, ge=0, le=10, description="growth of boxes: area times this over perimeter")
+    min_side: int = Field(default=736, ge=32, le=8192, description="the detector sees smaller pictures scaled up")
+    max_side: int = Field(
+        default=2016, ge=32, le=8192, description="and larger ones scaled down; lines are cut in full"
+    )
+    direction_threshold: float = Field(default=0.9, ge=0.5, le=1, description="score of a line that is turned")
+    max_lines: int = Field(default=200, ge=1, le=5000)
+    max_line_width: int = Field(default=3200, ge=32, le=16_384, description="pixels; longer lines are squeezed")
+    min_line_width: int = Field(default=320, ge=1, le=16_384, description="pixels; shorter lines are padded")
+    line_width_step: int = Field(
+        default=32, ge=1, le=4096, description="widths are multiples: more of them, less padding"
+    )
 
 
 class EmbeddingSpec(TaskSection):

@@ -16,6 +16,7 @@ def test_available_names_models_and_splits():
         "photos": ("resnet18", "resnet50", "mobilenet_v3_large"),
         "scenes": ("scenes",),
         "faces": ("faces",),
+        "texts": ("ocr",),
         "vectors": ("vectors",),
         "strokes": ("strokes",),
         "groups": ("groups",),
