@@ -256,11 +256,14 @@ def _one_instance(settings: Settings, model: str) -> list[int]:
 
 
 def _workers_by_version(settings: Settings, model: str) -> dict[int, list[int]]:
-    """TorchServe's processes of the model."""
+    """TorchServe's processes of the model; it names a dead one until the next has started (0.12)."""
     state = control.status(settings).engine
     hosts = [(host, int(port)) for host, port in (state[name].rsplit(":", 1) for name in ("management", "http"))]
     versions = ManagementClient(hosts[0], hosts[1]).describe(model)
-    return {item.version: [worker.pid for worker in item.workers if worker.pid > 0] for item in versions}
+    return {
+        item.version: [worker.pid for worker in item.workers if worker.pid > 0 and not _gone(worker.pid)]
+        for item in versions
+    }
 
 
 def _workers(settings: Settings, model: str) -> list[int]:
