@@ -63,6 +63,13 @@ def check_stock(archive: Archive, allow_code: bool) -> None:
     from export.sources.kind import WORDS, kind_of
 
     if archive.model_file is not None:
+        if archive.handler == "object_detector":
+            raise MigrationRefused(
+                f"{archive.shown}: a detector given as Python code has no form that could be exported",
+                observed=f"modelFile {archive.model_file}",
+                expected="TorchScript that takes [N, 3, H, W] and returns boxes, labels and scores per image",
+                fix="archive it as TorchScript (torch.jit.script), or write a specification with a factory (docs/spec.md)",
+            )
         if not allow_code:
             raise MigrationRefused(
                 f"{archive.shown}: its network is Python code, {archive.model_file}, which would be run here",

@@ -160,7 +160,7 @@ class Net(nn.Module):
 """
 
 
-def eager(folder: Path, name: str = "eager", first: str = "") -> Path:
+def eager(folder: Path, name: str = "eager", first: str = "", handler: str = "image_classifier") -> Path:
     """An archive whose network is Python code and a state_dict; ``first``: a line that its import runs."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "model.py"
@@ -170,7 +170,7 @@ def eager(folder: Path, name: str = "eager", first: str = "") -> Path:
     state |= {f"head.{key}": value for key, value in nn.Linear(8, 10).state_dict().items()}
     torch.save(state, folder / "weights.pth")
     weights = folder / "weights.pth"
-    return pack(folder, name, "image_classifier", serialized_file=weights, model_file=file, files=mapping())
+    return pack(folder, name, handler, serialized_file=weights, model_file=file, files=mapping())
 
 
 HANDLER = '''

@@ -133,6 +133,12 @@ class Writes(archives.Classifier):
         return self.digits(self.pixels(images))
 
 
+def test_a_detector_as_code_is_refused(tmp_path: Path, photographs: Path, settings: Settings) -> None:
+    archive = archives.eager(tmp_path / "e", handler="object_detector")
+    with pytest.raises(MigrationRefused, match="detector given as Python code"):
+        migrate(Wish(archive, photographs, allow_code=True), settings)
+
+
 def test_torchscript_that_reaches_files_is_refused(tmp_path: Path, photographs: Path, settings: Settings) -> None:
     target = tmp_path / "written"
     script = archives.scripted(Writes(str(target)), tmp_path / "model.pt")
