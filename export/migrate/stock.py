@@ -68,7 +68,7 @@ def check_stock(archive: Archive, allow_code: bool) -> None:
                 f"{archive.shown}: a detector given as Python code has no form that could be exported",
                 observed=f"modelFile {archive.model_file}",
                 expected="TorchScript that takes [N, 3, H, W] and returns boxes, labels and scores per image",
-                fix="archive it as TorchScript (torch.jit.script), or write a specification with a factory (docs/spec.md)",
+                fix="archive it as TorchScript (torch.jit.script), or write a specification with a factory",
             )
         if not allow_code:
             raise MigrationRefused(
