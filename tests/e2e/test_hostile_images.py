@@ -3,82 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import random
-import struct
-import zlib
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
-from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from slipway import errors
 from tests.e2e.conftest import Product
+from tests.e2e.hostile import IMAGES, MUST_FAIL
 
 pytestmark = pytest.mark.e2e
 CODES = {cls.code for cls in errors.all_errors()} - {"INTERNAL"}
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG of any size that is only a header and a little data: the decompression bomb's first bytes."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = zlib.compress(b"\0" * min(width * 3 + 1, 1 << 20))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
-def encoded(format_name: str, size: tuple[int, int] = (64, 48)) -> bytes:
-    pixels = np.random.default_rng(7).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format_name)
-    return stream.getvalue()
-
-
-def hostile_images() -> Iterator[tuple[str, bytes]]:
-    yield "empty", b""
-    yield from {
-        "text": b"hello",
-        "one-byte": b"\xff",
-        "nul": b"\0" * 1000,
-        "html": b"<html><body>404</body></html>",
-        "json": b'{"image": "base64"}',
-        "pickle": b"\x80\x04\x95\x10\0\0\0",
-        "zip": b"PK\x03\x04" + b"\0" * 60,
-        "elf": b"\x7fELF" + b"\0" * 60,
-        "pdf": b"%PDF-1.7\n%%EOF",
-        "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        "tiff": b"II*\0\x08\0\0\0" + b"\0" * 20,
-        "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n",
-        "psd": b"8BPS\0\1" + b"\0" * 40,
-        "ico": b"\0\0\1\0\1\0" + b"\0" * 40,
-        "avif": b"\0\0\0 ftypavif" + b"\0" * 40,
-        "shell": b"#!/bin/sh\nexit 1\n",
-    }.items()
-    for width, height in [(20000, 20000), (65535, 65535), (2**31 - 1, 1), (1, 2**31 - 1), (0, 10), (10, 0), (2**31, 1)]:
-        yield f"png-{width}x{height}", png_header(width, height)
-    chooser = random.Random(7)
-    for format_name in ("JPEG", "PNG", "WEBP", "BMP", "GIF"):
-        good = encoded(format_name)
-        for part in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9):
-            yield f"{format_name}-cut-{part}", good[: int(len(good) * part)]
-        for start in range(4):
-            damaged = bytearray(good)
-            for _ in range(len(good) // 8):
-                damaged[chooser.randrange(2, len(good))] = chooser.randrange(256)
-            yield f"{format_name}-noise-{start}", bytes(damaged)
-    yield "21-megabytes", encoded("JPEG") + b"\0" * 21_000_000
-
-
-IMAGES = dict(hostile_images())
-#: Noise may leave a picture that decodes: an answer is then right, and no error is asked for.
-MUST_FAIL = [name for name in IMAGES if "-noise-" not in name]
 
 
 class Asker:

@@ -19,7 +19,7 @@ from serving.torchserve import readiness
 from serving.torchserve.archive import Archives
 from serving.torchserve.loader import TorchServeLoader
 from slipway import errors
-from tests.e2e.test_hostile_images import IMAGES, MUST_FAIL
+from tests.e2e.hostile import IMAGES, MUST_FAIL
 from tests.serving.dominant_colour import Recipe, photograph, publish
 from tests.serving.torchserve.conftest import Expected, Rig, rig_at
 
