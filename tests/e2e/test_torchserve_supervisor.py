@@ -84,12 +84,13 @@ def java_and_workers(served: Served) -> list[psutil.Process]:
 
 
 def workers(served: Served, model: str) -> list[int]:
-    """Pids of a model's workers, as TorchServe itself names them."""
+    """Pids of the workers of a model's first version, as TorchServe itself names them."""
     from serving.torchserve.management import ManagementClient
 
     management, inference = (served.state.engine[name].split(":") for name in ("management", "http"))
     client = ManagementClient((management[0], int(management[1])), (inference[0], int(inference[1])))
-    return [worker.pid for version in client.describe(model) for worker in version.workers if worker.pid > 0]
+    versions = [item for item in client.describe(model) if item.version == 1]  # a refused one may be on its way out
+    return [worker.pid for item in versions for worker in item.workers if worker.pid > 0 and not gone(worker.pid)]
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
