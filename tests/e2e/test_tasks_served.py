@@ -83,7 +83,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, slipway: Any) -> Iterator[Wo
             trace.mkdir()
             patch.setenv(TRACE_VARIABLE, str(trace))
             state = stack.enter_context(serving(settings_for(settings, name, folder / "serving")))
-            ready = {item.model: item.routed for item in state.models}
+            ready = {item.name: item.routed for item in state.models}
             assert ready == dict.fromkeys(MODELS, 1), state.to_dict()
             client = stack.enter_context(PredictClient(address(state, "grpc"), timeout=120))
             server = psutil.Process(state.engine["pid"])
