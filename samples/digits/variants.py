@@ -10,7 +10,7 @@ from samples.recipes import Made, Progress, Recipe, silent
 from slipway.errors import SampleUnavailable
 
 #: Modules of ``handlers`` whose code decides pixels (a test compares with what is really imported).
-PIXEL_MODULES = ("colour", "decode", "exif", "geometry", "headers", "preprocess", "sampling")
+PIXEL_MODULES = ("colour", "decode", "exif", "geometry", "headers", "picture", "preprocess", "sampling", "stages")
 
 
 @dataclass(frozen=True)
