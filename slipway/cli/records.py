@@ -15,6 +15,8 @@ def lines(record: Record) -> list[str]:
     found = _own_lines(own)
     items = len(own["boxes"]) if "boxes" in own else None
     for name, part in _parts(record).items():
+        if not any(_filled(value) for value in part.values()):
+            continue  # an attribute that the request did not ask for
         if items is not None and _of_items(part, items):
             found = [f"{line}  {name}: {_short(_row(part, row))}" for row, line in enumerate(found)] if items else found
         else:
@@ -83,6 +85,11 @@ def _parts(record: Record) -> dict[str, dict[str, Any]]:
         if part:
             parts.setdefault(part, {})[field] = value
     return parts
+
+
+def _filled(value: Any) -> bool:
+    """Whether there is anything in lists of lists."""
+    return any(map(_filled, value)) if isinstance(value, list) else True
 
 
 def _of_items(part: Record, items: int) -> bool:

@@ -43,3 +43,14 @@ def test_texts_vectors_and_masks() -> None:
 def test_a_task_of_the_users_own_is_shown_as_it_is() -> None:
     assert lines({"depth": 1.23456, "name": "x"}) == ["depth: 1.2346", "name: x"]
     assert lines({}) == ["nothing"]
+
+
+def test_attributes_that_were_not_asked_for_are_not_shown() -> None:
+    record = {
+        "boxes": [[1, 2, 3, 4]],
+        "scores": [0.5],
+        "identity.embedding": [[]],
+        "age.labels": [[]],
+        "age.scores": [[]],
+    }
+    assert lines(record) == ["0.500  x 1 to 3, y 2 to 4"]
