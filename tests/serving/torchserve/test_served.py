@@ -15,9 +15,11 @@ from handlers.networks import open_networks
 from handlers.pipeline import Pipeline
 from serving.client.torchserve import TorchServeGrpc
 from serving.client.transport import Ask
+from serving.ports import free_ports
 from serving.torchserve import readiness
 from serving.torchserve.archive import Archives
 from serving.torchserve.loader import TorchServeLoader
+from serving.torchserve.management import ManagementClient
 from slipway import errors
 from tests.e2e.hostile import IMAGES, MUST_FAIL
 from tests.serving.dominant_colour import Recipe, photograph, publish
@@ -207,8 +209,9 @@ def test_every_format_that_opens_in_a_process_is_served(tmp_path: Path, digits: 
 def test_every_version_is_asked_for_its_golden_answer(rig: Rig) -> None:
     for version in (1, 2):
         readiness.check_version(rig.server.client, rig.repository, "digits", version, 20)
+    nobody = ("127.0.0.1", free_ports("127.0.0.1", 1)[0])
     with pytest.raises(errors.ServerUnavailable):
-        readiness.check_version(rig.server.client, rig.repository, "digits", 2, 0.0001)
+        readiness.check_version(ManagementClient(nobody, nobody), rig.repository, "digits", 2, 20)
 
 
 def test_a_refused_and_a_wrong_version_leave_the_good_one(tmp_path: Path) -> None:
