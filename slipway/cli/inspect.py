@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from serving.triton.environment import TritonInstallation
     from slipway.repository import Repository
     from slipway.settings import Settings
+    from slipway.spec import ModelSpec
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -120,10 +121,24 @@ Row = tuple[str, str, str]
 def _spec_row(name: str, settings: Settings) -> Row:
     what = f"config/models/{name}.yaml"
     try:
-        load_spec(name, settings).contract(settings.root)
+        spec = load_spec(name, settings)
+        unmade = _unmade(spec, settings)
+        if unmade is not None:
+            return what, "ok", f"its labels come with `slipway samples {unmade}`, which was not run yet"
+        spec.contract(settings.root)
     except SlipwayError as error:
         return what, error.code, str(error)
     return what, "ok", ""
+
+
+def _unmade(spec: ModelSpec, settings: Settings) -> str | None:
+    """The sample that writes a file of labels that is not there yet; a user's own file has to be there."""
+    from samples import registry
+
+    sample = registry.for_model(spec.model)
+    files = [item.labels_file for item in spec.networks.values() if item.labels_file is not None]
+    missing = sample is not None and any(not (settings.root / file).is_file() for file in files)
+    return sample.name if missing and sample is not None else None
 
 
 def _version_row(repository: Repository, model: str, version: int) -> Row:
