@@ -136,7 +136,7 @@ class Ocr:
     def _page(self, row: int, picture: Picture, options: OcrOptions) -> _Page:
         image = picture.image()
         with stage("resize"):
-            seen = view(picture.size, self.settings.min_side, self.settings.max_side)
+            seen = view(picture.size, self.settings.min_side, self.settings.max_side, self.settings.max_scale)
             return _Page(row, Source(np.asarray(image)), seen, shown(image, seen), options)
 
     def _read_pages(self, pages: Sequence[_Page], networks: Networks) -> list[OcrResult]:

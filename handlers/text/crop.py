@@ -27,7 +27,7 @@ class Source:
         """uint8[height, width, 3]: the text in ``quad`` ([4, 2], clockwise from where it begins), of its own aspect
         ratio up to ``max_width``. Beyond the picture its edge is repeated. Raises EnvironmentUnfit."""
         long, high = sides(quad)
-        width = min(max(1, math.ceil(height * long / max(high, 1e-6))), max_width)
+        width = min(max(1, math.ceil(height * long / max(high, 1e-6) - 1e-6)), max_width)
         shrink = high / height
         halvings = max(0, math.floor(math.log2(max(shrink, 1.0) / (_FINEST / 2))))
         source = self._reduced(halvings)

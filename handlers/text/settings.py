@@ -13,7 +13,10 @@ from slipway.errors import ContractInvalid
 
 @dataclass(frozen=True)
 class OcrSettings:
-    """The ``settings`` of a contract; slipway.spec.tasks.OcrSpec says what each means."""
+    """The ``settings`` of a contract; slipway.spec.tasks.OcrSpec says what each means.
+
+    What came later stands here as it was before, so that versions answer as they did when they were published.
+    """
 
     text_score: float = 0.5
     threshold: float = 0.3
@@ -21,6 +24,7 @@ class OcrSettings:
     unclip_ratio: float = 1.6
     min_side: int = 736
     max_side: int = 2016
+    max_scale: float = 64.0
     direction_threshold: float = 0.9
     max_lines: int = 200
     max_line_width: int = 3200
@@ -46,6 +50,7 @@ class OcrSettings:
             "box_threshold": 0 <= self.box_threshold <= 1,
             "unclip_ratio": 0 <= self.unclip_ratio <= 10,
             "min_side": 32 <= self.min_side <= self.max_side,
+            "max_scale": 1 <= self.max_scale <= 64,
             "max_side": self.max_side <= 8192,
             "direction_threshold": 0.5 <= self.direction_threshold <= 1,
             "max_lines": self.max_lines >= 1,

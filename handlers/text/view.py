@@ -35,13 +35,13 @@ class View:
         return clipped
 
 
-def view(size: tuple[int, int], min_side: int, max_side: int) -> View:
+def view(size: tuple[int, int], min_side: int, max_side: int, max_scale: float) -> View:
     """For a picture of ``size`` (width, height): its longer side at most ``max_side``, its shorter one ``min_side`` at
-    least where the first allows it."""
+    least where that enlarges it no more than ``max_scale`` times."""
     width, height = size
     border = (_missing(height, width), _missing(width, height))
     padded = (width + 2 * border[0], height + 2 * border[1])
-    scale = max(1.0, min_side / min(padded))
+    scale = min(max(1.0, min_side / min(padded)), max_scale)
     scale = min(scale, max_side / max(padded))
     wide, high = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in padded)
     return View(size, border, (wide, high))

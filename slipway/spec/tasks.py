@@ -89,6 +89,9 @@ class OcrSpec(TaskSection):
     max_side: int = Field(
         default=2016, ge=32, le=8192, description="and larger ones scaled down; lines are cut in full"
     )
+    max_scale: float = Field(
+        default=2.0, ge=1, le=64, description="what it sees is enlarged no more: text too large for it is found worse"
+    )
     direction_threshold: float = Field(default=0.9, ge=0.5, le=1, description="score of a line that is turned")
     max_lines: int = Field(default=200, ge=1, le=5000)
     max_line_width: int = Field(default=3200, ge=32, le=16_384, description="pixels; longer lines are squeezed")
