@@ -35,9 +35,9 @@ DETECT, DIRECT, READ = "det", "cls", "rec"
 _TURNED = 1
 #: Pictures are read together while they have no more pixels than this: what keeps memory bounded.
 _PIXELS_AT_ONCE = 24_000_000
-#: Columns of lines that go to a network in one call, and in one list of calls: 16,000 make 150 MB of probabilities of
+#: Columns of lines that go to a network in one call, and in one list of calls: 6,400 make 60 MB of probabilities of
 #: 18,710 symbols at one step per 8 columns.
-_COLUMNS_PER_CALL, _COLUMNS_AT_ONCE = 3200, 16_000
+_COLUMNS_PER_CALL, _COLUMNS_AT_ONCE = 3200, 6400
 
 Output = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
