@@ -47,7 +47,7 @@ test:  ## every test that can run here
 
 lint:  ## ruff and mypy --strict
 	@$(MAKE) --no-print-directory -j2 setup
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+	@.venv/bin/ruff check --no-cache . && .venv/bin/ruff format --no-cache --check . && .venv/bin/mypy
 
 bench:  ## Locust over HTTP and gRPC; CSV and an HTML report in benchmarks/results
 	@$(MAKE) --no-print-directory -j2 setup

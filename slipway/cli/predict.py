@@ -87,6 +87,7 @@ def _draw(images: Sequence[Path], encoded: Sequence[bytes], predictions: Sequenc
     import io
 
     from PIL import Image, ImageOps
+
     from serving.drawing import draw
 
     written = []
