@@ -33,6 +33,14 @@ from slipway.errors.publishing import (
     SampleUnavailable,
     SourceInvalid,
 )
+from slipway.errors.routing import (
+    ExperimentInvalid,
+    ExperimentUnknown,
+    FeedbackInvalid,
+    RolloutRefused,
+    RoutesInvalid,
+    StoreUnavailable,
+)
 from slipway.errors.serving import (
     BenchmarkFailed,
     EndpointForbidden,
@@ -86,7 +94,10 @@ __all__ = [
     "EndpointForbidden",
     "EndpointUnknown",
     "EnvironmentUnfit",
+    "ExperimentInvalid",
+    "ExperimentUnknown",
     "ExportFailed",
+    "FeedbackInvalid",
     "FormatUnavailable",
     "GateFailed",
     "HandlerFailed",
@@ -118,6 +129,8 @@ __all__ = [
     "RequestTimeout",
     "RequestTooLarge",
     "RollbackImpossible",
+    "RolloutRefused",
+    "RoutesInvalid",
     "SampleUnavailable",
     "SamplesInvalid",
     "ServerAlreadyRunning",
@@ -129,6 +142,7 @@ __all__ = [
     "SourceInvalid",
     "SpecInvalid",
     "SpecNotFound",
+    "StoreUnavailable",
     "VersionLoadFailed",
     "VersionNotFound",
     "all_errors",

@@ -1,0 +1,1 @@
+"""Experiments: who sees which version, what came of it, and whether the new one is promoted, held or aborted."""

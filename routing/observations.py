@@ -1,0 +1,62 @@
+"""What was seen of an experiment so far, in the form in which a verdict is made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Rate:
+    """``hits`` of ``trials``; both whole numbers, 0 <= hits <= trials."""
+
+    trials: int = 0
+    hits: int = 0
+
+
+@dataclass(frozen=True)
+class ArmSeen:
+    """One version's requests, assigned by hash only: overrides and allow-listed units are left out.
+
+    ``errors``: requests whose assigned version failed (5xx, gRPC UNKNOWN, INTERNAL, UNAVAILABLE), also when a retry on
+    the stable version gave the client a good answer. ``not_finite``: answers with NaN or infinite numbers.
+    ``latencies_ms``: float64[n], ascending, of requests that the version itself answered. ``correct``: labels that came
+    by feedback. ``outcomes``: business outcomes by name.
+    """
+
+    version: int
+    errors: Rate = Rate()
+    not_finite: Rate = Rate()
+    latencies_ms: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    correct: Rate = Rate()
+    outcomes: dict[str, Rate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Distinct units by arm while the weights stayed the same. ``share``: the canary's declared share of both."""
+
+    share: float
+    stable_units: int
+    canary_units: int
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Everything that a verdict is made of.
+
+    ``agreement``: paired answers of both versions to one image (shadow and copies). ``seconds``: since the first
+    exposure of the current step. ``step_requests``: of the canary in the current step. ``unreadable``: metric -> why it
+    cannot be read now. ``drift``: what the drift hook says, None without a hook.
+    """
+
+    stable: ArmSeen
+    canary: ArmSeen
+    splits: tuple[Split, ...] = ()
+    agreement: Rate = Rate()
+    seconds: float = 0.0
+    step_requests: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    drift: str | None = None
