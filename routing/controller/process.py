@@ -1,0 +1,102 @@
+"""The controller as a process: one per state directory, from start to SIGTERM."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from routing.controller import places
+from routing.controller.book import Book
+from routing.controller.feedback_server import FeedbackServer
+from routing.controller.loop import Controller
+from serving import process_id
+from serving.json_log import ComponentLog, open_log
+from slipway.errors import ServerAlreadyRunning
+from slipway.files import write_atomically
+from slipway.settings import Settings
+
+_TICK = 0.5
+_HEARTBEAT_SECONDS = 2.0
+
+OpenBook = Callable[[Settings, ComponentLog], Book]
+
+
+def run(settings: Settings, open_book: OpenBook) -> None:
+    """Until SIGTERM, SIGINT, or no rollout needs it. Raises ServerAlreadyRunning when another one runs."""
+    woken, log = threading.Event(), open_log("routing", settings.state_dir / "logs")
+    _on_signals(woken)
+    with _alone(settings):
+        book = open_book(settings, log)
+        controller = Controller(settings, book, log)
+        server = FeedbackServer(book.take_feedback, _last_port(settings))
+        server.start()
+        log.info("started", pid=os.getpid(), feedback_port=server.port)
+        try:
+            _loop(settings, controller, server.port, woken)
+        finally:
+            server.stop()
+            book.close()
+            log.info("stopped")
+
+
+def _loop(settings: Settings, controller: Controller, port: int, woken: threading.Event) -> None:
+    beat = 0.0
+    while not woken.is_set():
+        controller.tick()
+        if time.monotonic() - beat >= _HEARTBEAT_SECONDS:
+            beat = time.monotonic()
+            _write_heartbeat(settings, port, controller.store_problem)
+        if controller.finished():
+            return
+        woken.wait(_TICK)
+
+
+def _write_heartbeat(settings: Settings, port: int, problem: str | None) -> None:
+    values = {
+        "pid": os.getpid(),
+        "ticks": process_id.start_ticks(os.getpid()),
+        "feedback_port": port,
+        "heartbeat": time.time(),
+        "store": problem or "answers",
+    }
+    # a full disk must not end the loop: an abort may free what fills it
+    with contextlib.suppress(OSError):
+        write_atomically(places.heartbeat(settings), json.dumps(values))
+
+
+def _last_port(settings: Settings) -> int:
+    """The port of the one before: who leads feedback here need not be told again."""
+    try:
+        return int(json.loads(places.heartbeat(settings).read_text(encoding="utf-8"))["feedback_port"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _on_signals(woken: threading.Event) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        woken.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+@contextlib.contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    path = places.folder(settings) / "controller.lock"
+    with path.open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as problem:
+            raise ServerAlreadyRunning(
+                "a controller of this state directory runs already",
+                observed=path,
+                fix="nothing: it does the work; `slipway down` stops it",
+            ) from problem
+        yield

@@ -1,0 +1,1 @@
+"""The state of a rollout: pure transitions, and what makes repository and servers fit it."""
