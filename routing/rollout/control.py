@@ -71,6 +71,11 @@ def current(settings: Settings, model: str) -> RolloutState:
     return _known(states.read(settings.repository, model), model)
 
 
+def touch(settings: Settings, model: str) -> RolloutState:
+    """One pass that changes nothing by itself: what was waited for may have come. Raises ExperimentUnknown."""
+    return _change(settings, model, lambda state: state)
+
+
 def transact(settings: Settings, model: str, change: Callable[[RolloutState | None], RolloutState]) -> RolloutState:
     """Reads, changes, writes and applies a rollout under its lock. ``change`` may raise: then nothing is written."""
     place = Place(settings)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from slipway import __version__
-from slipway.cli import bench, deploy, explain, export, inspect, migrate, predict, samples, serve, versions
+from slipway.cli import bench, deploy, explain, export, inspect, migrate, predict, route, samples, serve, versions
 
 app = typer.Typer(
     name="slipway",
@@ -51,4 +51,5 @@ app.command("gc")(versions.collect)
 app.command("samples")(samples.samples)
 app.command("lint")(inspect.lint)
 app.command("doctor")(inspect.doctor)
+app.add_typer(route.app, name="route")
 app.add_typer(bench.app, name="bench")

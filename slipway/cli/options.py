@@ -15,14 +15,15 @@ def _complete_specs(incomplete: str) -> list[str]:
     return sorted(path.stem for path in folder.glob(f"{incomplete}*.yaml"))
 
 
-def _complete_published(incomplete: str) -> list[str]:
+def complete_published(incomplete: str) -> list[str]:
+    """Published models that begin so."""
     models = open_repository().models()
     return [name for name in models if name.startswith(incomplete)]
 
 
 SpecName = Annotated[str, typer.Argument(metavar="MODEL", help="In config/models.", autocompletion=_complete_specs)]
 ModelName = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A published model.", autocompletion=_complete_published)
+    str, typer.Argument(metavar="MODEL", help="A published model.", autocompletion=complete_published)
 ]
 
 

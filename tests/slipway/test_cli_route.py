@@ -1,0 +1,163 @@
+"""`slipway route` as a process: start, change, show, end; a declared file; errors that say what to do."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from slipway import experiment as experiments
+from slipway.cli.app import app
+from slipway.errors import SlipwayError
+from slipway.repository import Repository
+from tests.slipway.publishing import publication
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "config/models").mkdir(parents=True)
+    repository = Repository(tmp_path / "model_repository")
+    for content in (b"first", b"second", b"third"):
+        repository.publish(publication(tmp_path / "files", content=content))
+    return {"SLIPWAY_ROOT": str(tmp_path)}
+
+
+def repository_of(project: dict[str, str]) -> Path:
+    return Path(project["SLIPWAY_ROOT"]) / "model_repository"
+
+
+def test_a_canary_from_start_to_promotion(slipway, project: dict[str, str]) -> None:
+    run = slipway("route", "digits", "--canary", "2=10%", env=project)
+    assert run.returncode == 0, run.stderr
+    assert "stable version 1, version 2 10%" in run.stdout
+    companion = json.loads((Path(project["SLIPWAY_ROOT"]) / ".slipway/run/companions/routing.json").read_text())
+    assert companion["argv"][1:3] == ["-m", "routing.controller"]
+    assert Path(companion["argv"][3]).is_file()
+
+    wider = json.loads(slipway("route", "digits", "--canary", "2=30%", "--json", env=project).stdout)
+    assert (wider["status"], wider["share"]) == ("running", 0.3)
+    shown = json.loads(slipway("route", "digits", "--status", "--json", env=project).stdout)
+    assert (shown["salt"], shown["seen"]) == (wider["salt"], None)
+    table = slipway("route", "digits", env=project).stdout
+    assert "step 1 of 1 at 30.00%" in table
+    assert "nothing was seen of it yet" in table
+    assert "running" in slipway("route", "--status", env=project).stdout
+
+    done = slipway("route", "digits", "--promote", env=project)
+    assert "version 2 answers all units" in done.stdout, done.stderr
+    assert Repository(repository_of(project)).pointer("digits").stable == 2
+    assert experiments.read(repository_of(project), "digits") is None
+
+
+def test_a_shadow_and_its_end(slipway, project: dict[str, str]) -> None:
+    assert "shadow version 3" in slipway("route", "digits", "--shadow", "3=50%", env=project).stdout
+    found = experiments.read(repository_of(project), "digits")
+    assert found is not None
+    assert found.shadow is not None
+    assert (found.shadow.version, found.shadow.buckets, found.arms) == (3, 5000, ())
+    assert "stopped" in slipway("route", "digits", "--stop", env=project).stdout
+    assert experiments.read(repository_of(project), "digits") is None
+
+
+def test_what_was_seen_is_a_table(slipway, project: dict[str, str]) -> None:
+    started = json.loads(slipway("route", "digits", "--canary", "2=10%", "--json", env=project).stdout)
+    folder = Path(project["SLIPWAY_ROOT"]) / ".slipway/run/routing/seen"
+    folder.mkdir(parents=True)
+    arm = {
+        "requests": 900, "errors": 9, "not_finite": 0, "answers": 900, "p50_ms": 3.0, "p95_ms": 5.0, "p99_ms": 8.0,
+        "labelled": 0, "correct": 0, "outcomes": {},
+    }  # fmt: skip
+    seen = {
+        "model": "digits",
+        "experiment": started["experiment"],
+        "time": time.time(),
+        "arms": [{"arm": "stable", "version": 1, **arm}, {"arm": "canary", "version": 2, **arm}],
+        "agreement": {"trials": 50, "hits": 49},
+        "splits": [],
+        "unreadable": {},
+        "verdict": {"decision": "hold", "reasons": ["too little traffic"], "checks": [{"name": "errors", "ok": True}]},
+        "problem": None,
+    }
+    (folder / "digits.json").write_text(json.dumps(seen))
+    shown = slipway("route", "digits", "--status", env=project).stdout
+    for text in ("9 (1.00%)", "90.00%", "verdict so far: hold", "too little traffic", "49 (98.00%) of 50 pairs"):
+        assert text in shown
+    (folder / "digits.json").write_text(json.dumps(seen | {"time": time.time() - 60}))
+    assert "no controller runs" in slipway("route", "digits", env=project).stdout
+
+
+def test_a_declared_file_is_shown_before_it_is_applied(slipway, project: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "config/routes.yaml"
+    path.write_text("models:\n  digits:\n    canary: 2\n    steps: [5%, 50%]\n")
+    asked = slipway("route", "apply", env=project)
+    assert "+ steps: 5% for 300 s, 50% for 300 s" in asked.stdout
+    assert asked.returncode != 0
+    assert experiments.read(repository_of(project), "digits") is None
+
+    assert slipway("route", "apply", "--yes", env=project).returncode == 0
+    assert experiments.read(repository_of(project), "digits") is not None
+    assert "running as declared" in slipway("route", "apply", "--yes", env=project).stdout
+    path.write_text("models:\n  digits:\n    canary: 2\n    steps: [5%, 100%]\n")
+    changed = json.loads(slipway("route", "apply", "--yes", "--json", env=project).stdout)
+    assert changed["changes"][0]["lines"] == ["~ steps: 5% for 300 s, 50% for 300 s -> 5% for 300 s, 100% for 300 s"]
+
+    slipway("route", "digits", "--abort", env=project)
+    again = slipway("route", "apply", "--yes", env=project)
+    assert "is not started again from a file" in again.stdout
+    found = experiments.read(repository_of(project), "digits")
+    assert found is None or found.arms == ()
+    path.write_text("models: {}\n")
+    assert "no model is declared" in slipway("route", "apply", env=project).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "exit_code"),
+    [
+        (["digits", "--canary", "9=10%"], "VERSION_NOT_FOUND", 4),
+        (["digits", "--canary", "1=10%"], "ROUTES_INVALID", 3),
+        (["digits", "--canary", "2=10"], "ROUTES_INVALID", 3),
+        (["digits", "--canary", "2"], "ROUTES_INVALID", 3),
+        (["digits", "--steps", "1%"], "ROUTES_INVALID", 3),
+        (["digist", "--canary", "2=10%"], "MODEL_NOT_FOUND", 4),
+        (["digits", "--canary", "2=10%", "--promote"], "ROUTES_INVALID", 3),
+        (["digits", "--promote", "--abort"], "ROUTES_INVALID", 3),
+        (["--promote"], "ROUTES_INVALID", 3),
+        (["--canary", "2=10%"], "ROUTES_INVALID", 3),
+        (["digits"], "EXPERIMENT_UNKNOWN", 4),
+        (["digits", "--promote"], "EXPERIMENT_UNKNOWN", 4),
+        (["digits", "--abort"], "EXPERIMENT_UNKNOWN", 4),
+        (["../digits", "--abort"], "MODEL_NOT_FOUND", 4),
+        (["apply", "nothing.yaml"], "ROUTES_INVALID", 3),
+        (["feedback", "nothing.jsonl"], "INPUT_FILE_UNREADABLE", 3),
+    ],
+)
+def test_errors_say_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, project: dict[str, str], arguments: list[str], code: str, exit_code: int
+) -> None:
+    """In this process; the next test shows one of them as a person sees it."""
+    monkeypatch.setenv("SLIPWAY_ROOT", project["SLIPWAY_ROOT"])
+    with pytest.raises(SlipwayError) as caught:
+        app(["route", *arguments], standalone_mode=False)
+    assert (caught.value.code, caught.value.exit_code) == (code, exit_code), str(caught.value)
+    assert experiments.read(repository_of(project), "digits") is None
+
+
+def test_a_second_rollout_is_refused_and_says_how_to_end_the_first(slipway, project: dict[str, str]) -> None:
+    slipway("route", "digits", "--canary", "2=10%", env=project)
+    run = slipway("route", "digits", "--canary", "3=10%", env=project)
+    assert run.returncode == 3
+    assert "error ROLLOUT_REFUSED:" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert "--promote`, `--abort` or `--stop" in run.stderr
+
+
+def test_help_is_quick(slipway) -> None:
+    """< 0.3 s on a quiet machine; the best of five, and twice that, for one that tests share."""
+    assert "--canary" in slipway("route", "model", "--help").stdout
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        slipway("--help")
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.6, (times, os.getloadavg())
