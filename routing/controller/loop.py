@@ -20,6 +20,8 @@ from slipway.settings import Settings
 #: A verdict that did not change is written down this often all the same.
 _KEEP_SECONDS = 10.0
 _TIDY_SECONDS = 3600.0
+#: After a look that took t seconds, the next one begins t times this later at the earliest.
+_PAUSE = 4.0
 #: The controller stays this long after the last rollout: one that is started at once finds it running.
 _IDLE_SECONDS = 60.0
 
@@ -31,6 +33,7 @@ class Controller:
         self._settings, self._book, self._log = settings, book, log
         self._kept: dict[str, tuple[str, float]] = {}
         self._told: dict[str, str] = {}
+        self._look_at: dict[str, float] = {}
         self._tidied = time.monotonic()
         self._needed = time.monotonic()
         #: Why the store cannot be used now; None when it can.
@@ -81,6 +84,8 @@ class Controller:
         state = states.read(self._settings.repository, model)
         if state is None or is_settled(state, Place(self._settings)):
             return
+        if not self._may_look(state):
+            return
         verdict = self._verdict(state) if state.active else None
         now = time.time()
 
@@ -97,6 +102,10 @@ class Controller:
         after = control.transact(self._settings, model, change)
         self._tell(state, after)
 
+    def _may_look(self, state: RolloutState) -> bool:
+        """Promotions and aborts go on in every pass; counting millions of rows is given a part of the time."""
+        return state.status not in ("running", "holding") or time.monotonic() >= self._look_at.get(state.model, 0.0)
+
     def _tell(self, before: RolloutState, after: RolloutState) -> None:
         known = len(before.history) if after.experiment == before.experiment else 0
         for entry in after.history[known:]:
@@ -108,8 +117,10 @@ class Controller:
         if self.store_problem is not None:
             write_seen(self._settings, Seen(state.model, state.experiment, time.time(), problem=self.store_problem))
             return None
+        started = time.monotonic()
         try:
             observations = self._book.observe(state)
+            self._look_at[state.model] = time.monotonic() + _PAUSE * (time.monotonic() - started)
             verdict = judge(observations, state.plan.rules)
             self._keep(state, verdict)
         except StoreUnavailable as problem:

@@ -1,0 +1,1 @@
+"""`slipway route feedback FILE`: to the controller that runs, over its loopback port."""
