@@ -1,0 +1,76 @@
+"""The book over PostgreSQL: the embedded one, which is started when it does not run, or the one that a URL names."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from routing.observations import Observations
+from routing.postgres import Postgres
+from routing.rollout.experiment import experiment_of
+from routing.rollout.state import RolloutState
+from routing.store import Store
+from routing.store.ingest import Ingest
+from routing.store.queries import Segment, observations
+from serving.json_log import ComponentLog
+from slipway.errors import StoreUnavailable
+from slipway.settings import Settings
+
+#: After a change of weights: the edge follows within a second, and answers of before are still under way.
+_SETTLE_SECONDS = 2.0
+#: Between two starts of an embedded database that does not start.
+_RETRY_SECONDS = 5.0
+
+
+class StoreBook:
+    """Opens nothing before it is needed: a controller without a database still promotes and aborts for people."""
+
+    def __init__(self, settings: Settings, log: ComponentLog) -> None:
+        url: str | None = getattr(settings, "database_url", None)
+        self._log = log
+        self._postgres = None if url else Postgres(settings.state_dir / "postgres")
+        self._store = Store(url or self._postgres.url)  # type: ignore[union-attr]
+        self._ingest = Ingest(self._store, settings.state_dir / "logs", settings.state_dir / "predictions")
+        self._start_at = 0.0
+
+    def collect(self) -> None:
+        """See Book."""
+        self._ensure_started()
+        self._ingest.run_once()
+
+    def observe(self, state: RolloutState) -> Observations:
+        """See Book. A shadow without a canary is compared with the stable version."""
+        experiment = experiment_of(state)
+        other = state.plan.canary or (state.plan.shadow.version if state.plan.shadow else None)
+        if experiment is None or other is None:
+            raise StoreUnavailable(f"the rollout of {state.model} is over", observed=state.status)
+        return observations(self._store, experiment, other, state.step_started + _SETTLE_SECONDS, _segments(state))
+
+    def close(self) -> None:
+        """See Book."""
+        self._store.close()
+        if self._postgres is not None:
+            with contextlib.suppress(StoreUnavailable):
+                self._postgres.stop()
+
+    def _ensure_started(self) -> None:
+        if self._postgres is None or self._postgres.alive():
+            return
+        if time.monotonic() < self._start_at:
+            raise StoreUnavailable("the embedded PostgreSQL did not start and is tried again soon")
+        self._start_at = time.monotonic() + _RETRY_SECONDS
+        self._log.info("the embedded PostgreSQL is started")
+        self._postgres.start()
+
+
+def _segments(state: RolloutState) -> list[Segment]:
+    """Times in which the edge surely had the weights; those that were too short for that are left out."""
+    if state.plan.canary is None:
+        return []
+    found = [Segment(item.share, item.since + _SETTLE_SECONDS, item.until) for item in state.segments]
+    return [item for item in found if item.until is None or item.since < item.until]
+
+
+def open_book(settings: Settings, log: ComponentLog) -> StoreBook:
+    """What the process is run with."""
+    return StoreBook(settings, log)
