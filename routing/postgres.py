@@ -46,6 +46,9 @@ _OPTIONS = {
     "max_wal_senders": "0",
     # Compiling takes longer than any query here runs.
     "jit": "off",
+    "work_mem": "16MB",
+    # Exposures are counted by index alone, which needs what vacuum knows of freshly written pages.
+    "autovacuum_naptime": "10s",
     "log_line_prefix": "%m [%p] ",
 }
 

@@ -9,8 +9,6 @@ from sqlalchemy import Connection, text
 
 #: Column types differ from text only where COPY cannot know them; a table LIKE the target brings them along.
 _INCOMING = "CREATE TEMP TABLE IF NOT EXISTS incoming_{table} (LIKE {table} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
-#: Batches are small beside the tables, but a temporary table has no statistics to say so.
-_BY_INDEX = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
 
 
 def copy_new(connection: Connection, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]], key: int) -> None:
@@ -19,7 +17,6 @@ def copy_new(connection: Connection, table: str, columns: Sequence[str], rows: l
     ``key``: how many of ``columns``, from the first, are the key. The table's name and columns are ours, never input.
     """
     unique = list({row[:key]: row for row in reversed(rows)}.values())
-    connection.execute(text(_BY_INDEX))
     connection.execute(text(_INCOMING.format(table=table)))
     connection.execute(text(f"TRUNCATE incoming_{table}"))
     names = ", ".join(f'"{name}"' for name in columns)

@@ -16,12 +16,12 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError
 
 from routing.store.bulk import copy_new
+from routing.store.lock import lock
 from routing.store.rows import EXPOSURE_COLUMNS, PREDICTION_COLUMNS, Garbage, Row, exposure, prediction
 from routing.store.store import Store
 from routing.store.tail import Batch, Identity, Place, Tail, files
+from routing.store.votes import vote
 
-#: One number for all ingesting processes (pg_advisory_xact_lock).
-_LOCK = 0x736C6971
 #: A lost last moment is read again from the files, so nobody waits for the disk.
 _BEGIN = "SET LOCAL synchronous_commit = off"
 _COUNT_EXPOSED = """
@@ -32,6 +32,19 @@ FROM {exposures} e JOIN {predictions} p
 WHERE e.why IN ('arm', 'stable') GROUP BY 1, 2
 ON CONFLICT (experiment, version) DO UPDATE
 SET images = recorded.images + excluded.images, not_finite = recorded.not_finite + excluded.not_finite
+"""
+_TALLY = """
+INSERT INTO tallies (experiment, version, failed, own, ms, requests)
+SELECT experiment, assigned, failed, own, CASE WHEN own THEN duration_ms ELSE -1 END, count(*)
+FROM incoming_exposures WHERE why IN ('arm', 'stable') GROUP BY 1, 2, 3, 4, 5
+ON CONFLICT (experiment, version, failed, own, ms) DO UPDATE SET requests = tallies.requests + excluded.requests
+"""
+_UNITS = """
+INSERT INTO units (experiment, unit, version, first)
+SELECT DISTINCT ON (experiment, unit) experiment, unit, assigned, time
+FROM incoming_exposures WHERE why IN ('arm', 'stable') AND unit IS NOT NULL ORDER BY experiment, unit, time
+ON CONFLICT (experiment, unit) DO UPDATE SET version = excluded.version, first = excluded.first
+WHERE excluded.first < units.first
 """
 _PAIR = """
 INSERT INTO comparisons (request_id, model, version_a, version_b, "index", time)
@@ -52,13 +65,17 @@ ON CONFLICT (device, inode) DO UPDATE SET position = excluded.position, head = e
 
 def _save_exposures(connection: Connection, rows: list[Row]) -> None:
     copy_new(connection, "exposures", EXPOSURE_COLUMNS, rows, key=3)
+    connection.execute(text(_TALLY))
+    connection.execute(text(_UNITS))
     connection.execute(text(_COUNT_EXPOSED.format(exposures="incoming_exposures", predictions="predictions")))
+    vote(connection, "incoming_exposures")
 
 
 def _save_predictions(connection: Connection, rows: list[Row]) -> None:
     copy_new(connection, "predictions", PREDICTION_COLUMNS, rows, key=4)
     connection.execute(text(_PAIR))
     connection.execute(text(_COUNT_EXPOSED.format(exposures="exposures", predictions="incoming_predictions")))
+    vote(connection, "incoming_predictions")
 
 
 @dataclass(frozen=True)
@@ -108,7 +125,7 @@ class Ingest:
     def _batch(self, source: _Source, tail: Tail) -> int | None:
         with self._store.begin() as connection:
             connection.execute(text(_BEGIN))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            lock(connection)
             place = _place(connection, tail.identity)
             batch = tail.batch(place)
             if batch is not None:

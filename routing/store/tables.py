@@ -30,12 +30,13 @@ exposures = Table(
     Column("duration_ms", Integer, nullable=False),
     Column("failed", Boolean, nullable=False),
     Column("own", Boolean, nullable=False),
-    # Everything that `observations` reads, so that PostgreSQL need not visit the table.
+    # Everything that a step or a series reads, so that PostgreSQL need not visit the table.
     Index(
         "exposures_analysed",
         "experiment",
+        "assigned",
         "time",
-        postgresql_include=["assigned", "unit", "failed", "own", "duration_ms"],
+        postgresql_include=["failed", "own", "duration_ms"],
         postgresql_where=text("why IN ('arm', 'stable')"),
     ),
     Index("exposures_time", "time"),
@@ -56,6 +57,30 @@ predictions = Table(
     Column("ms", Double),
     Column("summary", JSONB(none_as_null=True)),
     Index("predictions_time", "time"),
+)
+
+#: Requests of an experiment by what came of them, counted as they arrive: few rows, however many requests.
+#: ``ms``: whole milliseconds of an own answer, else -1.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("experiment", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("failed", Boolean, primary_key=True),
+    Column("own", Boolean, primary_key=True),
+    Column("ms", Integer, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+)
+
+#: A unit's first exposure: each unit is one draw of the split, however often it comes back.
+units = Table(
+    "units",
+    metadata,
+    Column("experiment", Text, primary_key=True),
+    Column("unit", BigInteger, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("first", Double, nullable=False),
+    Index("units_first", "experiment", "first", postgresql_include=["version"]),
 )
 
 #: How many predictions of a version's own exposures were recorded, counted as the later of the two arrives.
@@ -88,6 +113,18 @@ outcomes = Table(
     Column("value", Boolean, nullable=False),
     Column("time", Double, nullable=False),
     Index("outcomes_time", "time"),
+)
+
+#: What feedback says of a version: ``name`` is that of an outcome, or empty for whether labels agree with it.
+votes = Table(
+    "votes",
+    metadata,
+    Column("experiment", Text, primary_key=True),
+    Column("request_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("value", Boolean, nullable=False),
+    Index("votes_counted", "experiment", postgresql_include=["version", "name", "value"]),
 )
 
 #: Two versions' predictions of one image, ``version_a < version_b``; ``compared`` is null until someone compared them.

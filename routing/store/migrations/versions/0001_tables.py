@@ -62,9 +62,9 @@ def upgrade() -> None:
     op.create_index(
         "exposures_analysed",
         "exposures",
-        ["experiment", "time"],
+        ["experiment", "assigned", "time"],
         unique=False,
-        postgresql_include=["assigned", "unit", "failed", "own", "duration_ms"],
+        postgresql_include=["failed", "own", "duration_ms"],
         postgresql_where=sa.text("why IN ('arm', 'stable')"),
     )
     op.create_index("exposures_time", "exposures", ["time"], unique=False)
@@ -120,6 +120,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("experiment", "version"),
     )
     op.create_table(
+        "tallies",
+        sa.Column("experiment", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("failed", sa.Boolean(), nullable=False),
+        sa.Column("own", sa.Boolean(), nullable=False),
+        sa.Column("ms", sa.Integer(), nullable=False),
+        sa.Column("requests", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("experiment", "version", "failed", "own", "ms"),
+    )
+    op.create_table(
+        "units",
+        sa.Column("experiment", sa.Text(), nullable=False),
+        sa.Column("unit", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("first", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("experiment", "unit"),
+    )
+    op.create_index("units_first", "units", ["experiment", "first"], unique=False, postgresql_include=["version"])
+    op.create_table(
         "verdicts",
         sa.Column("experiment", sa.Text(), nullable=False),
         sa.Column("time", sa.Double(), nullable=False),
@@ -127,4 +146,16 @@ def upgrade() -> None:
         sa.Column("decision", sa.Text(), nullable=False),
         sa.Column("body", postgresql.JSONB(), nullable=False),
         sa.PrimaryKeyConstraint("experiment", "time"),
+    )
+    op.create_table(
+        "votes",
+        sa.Column("experiment", sa.Text(), nullable=False),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("value", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("experiment", "request_id", "name"),
+    )
+    op.create_index(
+        "votes_counted", "votes", ["experiment"], unique=False, postgresql_include=["version", "name", "value"]
     )

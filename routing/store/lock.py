@@ -1,0 +1,15 @@
+"""One writer at a time over all processes, so that two halves of one fact cannot pass each other unseen."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+#: Any number does, as long as it is the same everywhere ("slip" in ASCII, plus one: the migrations' is the other).
+_KEY = 0x736C6971
+
+
+def lock(connection: Connection) -> None:
+    """Waits for the other writers; held until the transaction ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _KEY})
+    # A batch is small beside the tables, but nothing tells the planner so: look up by index, never read a table.
+    connection.execute(text("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"))
