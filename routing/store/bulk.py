@@ -26,5 +26,7 @@ def copy_new(connection: Connection, table: str, columns: Sequence[str], rows: l
             copy.write_row(row)
     cursor.close()
     same = " AND ".join(f'old."{name}" = new."{name}"' for name in columns[:key])
-    connection.execute(text(f"DELETE FROM incoming_{table} new USING {table} old WHERE {same}"))  # noqa: S608
+    # OFFSET 0: looked up by key for each row, never joined (see ingest.py).
+    there = f"SELECT 1 FROM {table} old WHERE {same} OFFSET 0"  # noqa: S608
+    connection.execute(text(f"DELETE FROM incoming_{table} new WHERE EXISTS ({there})"))  # noqa: S608
     connection.execute(text(f"INSERT INTO {table} SELECT * FROM incoming_{table}"))  # noqa: S608

@@ -24,15 +24,28 @@ from routing.store.votes import vote
 
 #: A lost last moment is read again from the files, so nobody waits for the disk.
 _BEGIN = "SET LOCAL synchronous_commit = off"
-_COUNT_EXPOSED = """
-INSERT INTO recorded (experiment, version, images, not_finite)
-SELECT e.experiment, e.assigned, count(*), count(*) FILTER (WHERE p.not_finite)
-FROM {exposures} e JOIN {predictions} p
-  ON p.request_id = e.request_id AND p.model = e.model AND p.version = e.assigned
-WHERE e.why IN ('arm', 'stable') GROUP BY 1, 2
+#: The joins are spelled as look-ups by request id, LATERAL with OFFSET 0, which the planner keeps: without statistics
+#: (a temporary table has none, a new one neither yet) it was seen to read the whole table once for every row.
+_ADD = """
 ON CONFLICT (experiment, version) DO UPDATE
 SET images = recorded.images + excluded.images, not_finite = recorded.not_finite + excluded.not_finite
 """
+_COUNT_EXPOSURES = f"""
+INSERT INTO recorded (experiment, version, images, not_finite)
+SELECT e.experiment, e.assigned, count(*), count(*) FILTER (WHERE p.not_finite)
+FROM incoming_exposures e CROSS JOIN LATERAL (
+  SELECT model, version, not_finite FROM predictions WHERE request_id = e.request_id OFFSET 0
+) p
+WHERE e.why IN ('arm', 'stable') AND p.model = e.model AND p.version = e.assigned GROUP BY 1, 2
+{_ADD}"""  # noqa: S608
+_COUNT_PREDICTIONS = f"""
+INSERT INTO recorded (experiment, version, images, not_finite)
+SELECT e.experiment, e.assigned, count(*), count(*) FILTER (WHERE p.not_finite)
+FROM incoming_predictions p CROSS JOIN LATERAL (
+  SELECT experiment, model, assigned, why FROM exposures WHERE request_id = p.request_id OFFSET 0
+) e
+WHERE e.why IN ('arm', 'stable') AND p.model = e.model AND p.version = e.assigned GROUP BY 1, 2
+{_ADD}"""  # noqa: S608
 _TALLY = """
 INSERT INTO tallies (experiment, version, failed, own, ms, requests)
 SELECT experiment, assigned, failed, own, CASE WHEN own THEN duration_ms ELSE -1 END, count(*)
@@ -50,8 +63,10 @@ _PAIR = """
 INSERT INTO comparisons (request_id, model, version_a, version_b, "index", time)
 SELECT n.request_id, n.model, least(n.version, p.version), greatest(n.version, p.version), n."index",
   greatest(n.time, p.time)
-FROM incoming_predictions n JOIN predictions p
-  ON p.request_id = n.request_id AND p.model = n.model AND p."index" = n."index" AND p.version <> n.version
+FROM incoming_predictions n CROSS JOIN LATERAL (
+  SELECT model, version, "index", time FROM predictions WHERE request_id = n.request_id OFFSET 0
+) p
+WHERE p.model = n.model AND p."index" = n."index" AND p.version <> n.version
 ON CONFLICT DO NOTHING
 """
 _PLACE = "SELECT position, head FROM offsets WHERE device = :device AND inode = :inode"
@@ -67,14 +82,14 @@ def _save_exposures(connection: Connection, rows: list[Row]) -> None:
     copy_new(connection, "exposures", EXPOSURE_COLUMNS, rows, key=3)
     connection.execute(text(_TALLY))
     connection.execute(text(_UNITS))
-    connection.execute(text(_COUNT_EXPOSED.format(exposures="incoming_exposures", predictions="predictions")))
+    connection.execute(text(_COUNT_EXPOSURES))
     vote(connection, "incoming_exposures")
 
 
 def _save_predictions(connection: Connection, rows: list[Row]) -> None:
     copy_new(connection, "predictions", PREDICTION_COLUMNS, rows, key=4)
     connection.execute(text(_PAIR))
-    connection.execute(text(_COUNT_EXPOSED.format(exposures="exposures", predictions="incoming_predictions")))
+    connection.execute(text(_COUNT_PREDICTIONS))
     vote(connection, "incoming_predictions")
 
 

@@ -11,5 +11,3 @@ _KEY = 0x736C6971
 def lock(connection: Connection) -> None:
     """Waits for the other writers; held until the transaction ends."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _KEY})
-    # A batch is small beside the tables, but nothing tells the planner so: look up by index, never read a table.
-    connection.execute(text("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"))

@@ -19,13 +19,20 @@ _WAITING = """
 SELECT c.request_id, c."index", c.time, a.summary AS a_summary, a.code AS a_code, a.task AS a_task,
   a.not_finite AS a_not_finite, a.ms AS a_ms, b.summary AS b_summary, b.code AS b_code, b.task AS b_task,
   b.not_finite AS b_not_finite, b.ms AS b_ms
-FROM comparisons c
-JOIN predictions a
-  ON a.request_id = c.request_id AND a.model = c.model AND a."index" = c."index" AND a.version = :a
-JOIN predictions b
-  ON b.request_id = c.request_id AND b.model = c.model AND b."index" = c."index" AND b.version = :b
-WHERE c.compared IS NULL AND c.model = :model AND c.version_a = least(:a, :b) AND c.version_b = greatest(:a, :b)
-ORDER BY c.time LIMIT :limit
+FROM (
+  SELECT * FROM comparisons
+  WHERE compared IS NULL AND model = :model AND version_a = least(:a, :b) AND version_b = greatest(:a, :b)
+  ORDER BY time LIMIT :limit
+) c
+CROSS JOIN LATERAL (
+  SELECT * FROM predictions
+  WHERE request_id = c.request_id AND model = c.model AND version = :a AND "index" = c."index" OFFSET 0
+) a
+CROSS JOIN LATERAL (
+  SELECT * FROM predictions
+  WHERE request_id = c.request_id AND model = c.model AND version = :b AND "index" = c."index" OFFSET 0
+) b
+ORDER BY c.time
 """
 _SAVE = """
 UPDATE comparisons SET compared = :now, agree = :agree, distance = :distance, detail = CAST(:detail AS jsonb)
@@ -33,7 +40,7 @@ WHERE request_id = :request_id AND model = :model AND "index" = :index
   AND version_a = least(:a, :b) AND version_b = greatest(:a, :b) AND compared IS NULL
 """
 _WORST = """
-SELECT request_id, "index", agree, distance, detail, time FROM comparisons
+SELECT request_id, "index" AS image, agree, distance, detail, time FROM comparisons
 WHERE model = :model AND version_a = least(:a, :b) AND version_b = greatest(:a, :b)
   AND agree IS NOT NULL AND time >= :since
 ORDER BY agree, distance DESC NULLS LAST, time DESC LIMIT :limit
@@ -77,8 +84,6 @@ class Comparison:
 def pairs_to_compare(store: Store, model: str, version_a: int, version_b: int, limit: int = 1000) -> list[Pair]:
     """The oldest pairs that nobody compared yet. Raises StoreUnavailable."""
     with store.begin() as connection:
-        # Few pairs beside many predictions: each is looked up by its key.
-        connection.execute(text("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"))
         values = {"model": model, "a": version_a, "b": version_b, "limit": limit}
         rows = connection.execute(text(_WAITING), values).mappings().all()
     return [
@@ -116,7 +121,7 @@ def worst_comparisons(
     values = {"model": model, "a": version_a, "b": version_b, "since": since, "limit": limit}
     with store.begin() as connection:
         rows = connection.execute(text(_WORST), values).all()
-    return [Comparison(row.request_id, row.index, row.agree, row.distance, row.detail, row.time) for row in rows]
+    return [Comparison(row.request_id, row.image, row.agree, row.distance, row.detail, row.time) for row in rows]
 
 
 def _answer(row: dict[str, Any], side: str) -> Answer:

@@ -30,33 +30,34 @@ SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:names AS text[]), CAST(:values 
 ON CONFLICT (request_id, name) DO UPDATE SET value = excluded.value, time = excluded.time
 WHERE excluded.time >= outcomes.time
 """
+#: OFFSET 0: looked up by request id, never joined (see ingest.py).
 #: A fallback's answer says nothing of the assigned version, so only its own answers are judged by labels.
 _VOTE_LABELS = """
 INSERT INTO votes (experiment, request_id, name, version, value)
 SELECT experiment, request_id, '', assigned, correct FROM (
-  SELECT DISTINCT ON (e.experiment, e.request_id) e.experiment, e.request_id, e.assigned,
+  SELECT DISTINCT ON (e.experiment, t.request_id) e.experiment, t.request_id, e.assigned,
     coalesce(l.correct, l.label = coalesce(p.summary ->> 'label', p.summary ->> 'text')) AS correct
   FROM {touched} t
-  JOIN labels l ON l.request_id = t.request_id
-  JOIN exposures e ON e.request_id = t.request_id AND e.why IN ('arm', 'stable') AND e.own
-  LEFT JOIN predictions p
-    ON p.request_id = e.request_id AND p.model = e.model AND p.version = e.assigned AND p."index" = 0
-  ORDER BY e.experiment, e.request_id, e.time
+  CROSS JOIN LATERAL (SELECT * FROM labels WHERE request_id = t.request_id OFFSET 0) l
+  CROSS JOIN LATERAL (SELECT * FROM exposures WHERE request_id = t.request_id OFFSET 0) e
+  LEFT JOIN LATERAL (SELECT * FROM predictions WHERE request_id = t.request_id OFFSET 0) p
+    ON p.model = e.model AND p.version = e.assigned AND p."index" = 0
+  WHERE e.why IN ('arm', 'stable') AND e.own
+  ORDER BY e.experiment, t.request_id, e.time
 ) judged WHERE correct IS NOT NULL
 ON CONFLICT (experiment, request_id, name) DO UPDATE SET version = excluded.version, value = excluded.value
 """
 #: Of all requests that were assigned a version, whoever answered: what a business sees of it.
 _VOTE_OUTCOMES = """
 INSERT INTO votes (experiment, request_id, name, version, value)
-SELECT DISTINCT ON (e.experiment, e.request_id, o.name) e.experiment, e.request_id, o.name, e.assigned, o.value
+SELECT DISTINCT ON (e.experiment, t.request_id, o.name) e.experiment, t.request_id, o.name, e.assigned, o.value
 FROM {touched} t
-JOIN outcomes o ON o.request_id = t.request_id
-JOIN exposures e ON e.request_id = t.request_id AND e.why IN ('arm', 'stable')
-ORDER BY e.experiment, e.request_id, o.name, e.time
+CROSS JOIN LATERAL (SELECT * FROM outcomes WHERE request_id = t.request_id OFFSET 0) o
+CROSS JOIN LATERAL (SELECT * FROM exposures WHERE request_id = t.request_id OFFSET 0) e
+WHERE e.why IN ('arm', 'stable')
+ORDER BY e.experiment, t.request_id, o.name, e.time
 ON CONFLICT (experiment, request_id, name) DO UPDATE SET version = excluded.version, value = excluded.value
 """
-
-
 _THESE = "(SELECT unnest(CAST(:ids AS text[])) AS request_id)"
 
 
