@@ -9,11 +9,25 @@ from routing.rollout.state import RolloutState
 from routing.verdict.judge import Verdict
 
 
+class Server(Protocol):
+    """Something that serves until it is stopped."""
+
+    @property
+    def port(self) -> int:
+        """Of 127.0.0.1."""
+
+    def stop(self) -> None:
+        """Returns when the port is free."""
+
+
 class Book(Protocol):
     """Every method raises StoreUnavailable when the database does not answer; the next call tries again."""
 
     def collect(self) -> None:
-        """Reads what the edge and the handlers have written since, and compares new pairs of answers."""
+        """Reads what the edge and the handlers have written since."""
+
+    def compare(self, state: RolloutState) -> None:
+        """Compares the new pairs of answers of a rollout's versions."""
 
     def observe(self, state: RolloutState) -> Observations:
         """Everything that was seen of a rollout."""
@@ -21,8 +35,8 @@ class Book(Protocol):
     def keep_verdict(self, state: RolloutState, verdict: Verdict, now: float) -> None:
         """Adds one verdict to the record."""
 
-    def take_feedback(self, body: str) -> dict[str, int]:
-        """Labels and outcomes, a JSON object or JSON lines; what was counted. Raises FeedbackInvalid."""
+    def serve_feedback(self, port: int) -> Server:
+        """Takes labels and outcomes on a loopback port: ``port``, or another where that is taken or 0."""
 
     def tidy(self) -> None:
         """Removes what is older than the retention rule says."""

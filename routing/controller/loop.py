@@ -119,6 +119,7 @@ class Controller:
             return None
         started = time.monotonic()
         try:
+            self._book.compare(state)
             observations = self._book.observe(state)
             self._look_at[state.model] = time.monotonic() + _PAUSE * (time.monotonic() - started)
             verdict = judge(observations, state.plan.rules)

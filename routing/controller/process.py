@@ -14,7 +14,6 @@ from types import FrameType
 
 from routing.controller import places
 from routing.controller.book import Book
-from routing.controller.feedback_server import FeedbackServer
 from routing.controller.loop import Controller
 from serving import process_id
 from serving.json_log import ComponentLog, open_log
@@ -35,8 +34,7 @@ def run(settings: Settings, open_book: OpenBook) -> None:
     with _alone(settings):
         book = open_book(settings, log)
         controller = Controller(settings, book, log)
-        server = FeedbackServer(book.take_feedback, _last_port(settings))
-        server.start()
+        server = book.serve_feedback(_last_port(settings))
         log.info("started", pid=os.getpid(), feedback_port=server.port)
         try:
             _loop(settings, controller, server.port, woken)

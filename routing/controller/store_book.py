@@ -5,15 +5,21 @@ from __future__ import annotations
 import contextlib
 import time
 
+from routing import feedback
+from routing.controller.comparing import compare_new
+from routing.controller.database import locate
+from routing.feedback import FeedbackServer
 from routing.observations import Observations
-from routing.postgres import Postgres
 from routing.rollout.experiment import experiment_of
 from routing.rollout.state import RolloutState
 from routing.store import Store
+from routing.store.history import save_verdict
 from routing.store.ingest import Ingest
 from routing.store.queries import Segment, observations
+from routing.store.retention import forget
+from routing.verdict.judge import Verdict
 from serving.json_log import ComponentLog
-from slipway.errors import StoreUnavailable
+from slipway.errors import FeedbackInvalid, StoreUnavailable
 from slipway.settings import Settings
 
 #: After a change of weights: the edge follows within a second, and answers of before are still under way.
@@ -26,10 +32,9 @@ class StoreBook:
     """Opens nothing before it is needed: a controller without a database still promotes and aborts for people."""
 
     def __init__(self, settings: Settings, log: ComponentLog) -> None:
-        url: str | None = getattr(settings, "database_url", None)
         self._log = log
-        self._postgres = None if url else Postgres(settings.state_dir / "postgres")
-        self._store = Store(url or self._postgres.url)  # type: ignore[union-attr]
+        self._postgres, url = locate(settings)
+        self._store = Store(url)
         self._ingest = Ingest(self._store, settings.state_dir / "logs", settings.state_dir / "predictions")
         self._start_at = 0.0
 
@@ -38,6 +43,13 @@ class StoreBook:
         self._ensure_started()
         self._ingest.run_once()
 
+    def compare(self, state: RolloutState) -> None:
+        """See Book."""
+        shadow = state.plan.shadow.version if state.plan.shadow else None
+        for other in dict.fromkeys((state.plan.canary, shadow)):
+            if other is not None:
+                compare_new(self._store, state.model, state.stable, other)
+
     def observe(self, state: RolloutState) -> Observations:
         """See Book. A shadow without a canary is compared with the stable version."""
         experiment = experiment_of(state)
@@ -45,6 +57,22 @@ class StoreBook:
         if experiment is None or other is None:
             raise StoreUnavailable(f"the rollout of {state.model} is over", observed=state.status)
         return observations(self._store, experiment, other, state.step_started + _SETTLE_SECONDS, _segments(state))
+
+    def keep_verdict(self, state: RolloutState, verdict: Verdict, now: float) -> None:
+        """See Book."""
+        save_verdict(self._store, state.experiment, state.step, verdict.decision, verdict.to_dict(), now)
+
+    def serve_feedback(self, port: int) -> FeedbackServer:
+        """See Book."""
+        try:
+            return feedback.serve(self._store, port)
+        except FeedbackInvalid:
+            return feedback.serve(self._store)
+
+    def tidy(self) -> None:
+        """See Book."""
+        gone = forget(self._store)
+        self._log.info("what was old is gone", rows=gone)
 
     def close(self) -> None:
         """See Book."""

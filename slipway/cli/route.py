@@ -27,7 +27,7 @@ _WATCH_SECONDS = 1.0
 class _ModelOrCommand(TyperGroup):
     """`slipway route digits ...` is `slipway route model digits ...`: what is no command is a model."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
             args = ["model", *args]
         return super().parse_args(ctx, args)
@@ -125,13 +125,13 @@ def feedback(
     as_json: AsJson = False,
 ) -> None:
     """Labels and outcomes of answered requests, for the verdict."""
-    from routing.controller.feedback_file import send
+    from routing.controller.database import take_feedback
 
-    counted = send(load_settings(), file)
+    taken = take_feedback(load_settings(), file)
     if as_json:
-        print_json({"accepted": counted})
+        print_json({"accepted": taken})
     else:
-        print_line(", ".join(f"{key} {value}" for key, value in counted.items()))
+        print_line(f"{taken} taken")
 
 
 def _one_of(**asked: bool) -> str:

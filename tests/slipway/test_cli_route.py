@@ -129,7 +129,7 @@ def test_a_declared_file_is_shown_before_it_is_applied(slipway, project: dict[st
         (["digits", "--abort"], "EXPERIMENT_UNKNOWN", 4),
         (["../digits", "--abort"], "MODEL_NOT_FOUND", 4),
         (["apply", "nothing.yaml"], "ROUTES_INVALID", 3),
-        (["feedback", "nothing.jsonl"], "INPUT_FILE_UNREADABLE", 3),
+        (["feedback", "nothing.jsonl"], "FEEDBACK_INVALID", 3),
     ],
 )
 def test_errors_say_what_to_do(

@@ -9,6 +9,7 @@ from routing.verdict.judge import Verdict
 
 from routing.controller import companion, places
 from routing.controller import loop as loops
+from routing.controller.book import Server
 from routing.controller.loop import Controller
 from routing.controller.seen import read_seen
 from routing.observations import ArmSeen, Observations, Rate
@@ -37,6 +38,9 @@ class Book:
         if self.away:
             raise StoreUnavailable("the database does not answer")
 
+    def compare(self, state: RolloutState) -> None:
+        self.collect()
+
     def observe(self, state: RolloutState) -> Observations:
         self.collect()
         return Observations(ArmSeen(1, errors=Rate(100, 1)), ArmSeen(2, errors=Rate(100, 2)))
@@ -44,8 +48,8 @@ class Book:
     def keep_verdict(self, state: RolloutState, verdict: Verdict, now: float) -> None:
         self.verdicts.append(verdict.decision)
 
-    def take_feedback(self, body: str) -> dict[str, int]:
-        return {"labels": 0}
+    def serve_feedback(self, port: int) -> Server:
+        raise NotImplementedError
 
     def tidy(self) -> None:
         self.tidied += 1

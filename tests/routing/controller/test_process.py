@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from routing.controller import companion, places
+from routing.controller.database import take_feedback
 from routing.controller.seen import read_seen
 from routing.plan.model import RoutePlan
 from routing.postgres import Postgres
@@ -97,9 +98,14 @@ def test_from_traffic_over_kills_to_a_clean_stop(settings: Settings, start: Call
     seen = until(counted)
     assert [(arm["requests"], arm["errors"]) for arm in seen.arms] == [(20, 2), (20, 2)]
     status, answer = post(values["feedback_port"], b'{"request_id": "request-9", "label": "7"}')
-    assert status == 200, answer
+    assert status == 202, answer
     status, answer = post(values["feedback_port"], b'{"label": "7"}')
     assert (status, answer["code"]) == (400, "FEEDBACK_INVALID")
+
+    labels = settings.root / "labels.jsonl"
+    labels.write_text('{"request_id": "request-9", "label": "8"}\n{"request_id": "request-8", "correct": true}\n')
+    assert take_feedback(settings, labels) == 2
+    assert until(lambda: (found := counted()) and found.arms[0]["labelled"]) == 1
 
     # a second one gives way; a killed one is followed by one that goes on, at the same port
     assert start().wait(timeout=20) != 0

@@ -1,1 +1,0 @@
-"""`slipway route feedback FILE`: to the controller that runs, over its loopback port."""
