@@ -27,7 +27,9 @@ class Step(Section):
     """One step of a canary."""
 
     share: Share = Field(description="of all units: 10% or 0.1")
-    bake: float | None = Field(default=None, ge=0, description="seconds that it lasts at least; else the plan's `bake`")
+    bake: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="seconds that it lasts at least; else the plan's `bake`"
+    )
 
 
 class ShadowPlan(Section):
@@ -60,7 +62,7 @@ class RoutePlan(Section):
     steps: tuple[Annotated[Step, BeforeValidator(_spelled_out)], ...] = Field(
         default=(), description="shares of the canary, ascending, each alone or with its own `bake`"
     )
-    bake: float = Field(default=300.0, ge=0, description="seconds that a step lasts at least")
+    bake: float = Field(default=300.0, ge=0, allow_inf_nan=False, description="seconds that a step lasts at least")
     auto: bool = Field(default=False, description="follow the verdict: next step, promotion, abort")
     shadow: ShadowPlan | None = Field(default=None, description="copies to a version that nobody sees")
     units: tuple[str, ...] = Field(
@@ -83,7 +85,8 @@ class RoutePlan(Section):
         for unit in units:
             if not _UNIT.fullmatch(unit):
                 raise ValueError(f"{unit!r}: write header:NAME or cookie:NAME")
-        return units
+        # the edge knows headers in lower case; cookies are told apart by it (RFC 6265, 5.4)
+        return tuple(unit.lower() if unit.startswith("header:") else unit for unit in units)
 
     @field_validator("override")
     @classmethod
@@ -105,6 +108,8 @@ class RoutePlan(Section):
         shares = [step.share for step in self.steps]
         if shares != sorted(set(shares)):
             raise ValueError(f"steps have to ascend: {', '.join(map(show_share, shares))}")
+        if self.auto and self.walk[0].share == 0:
+            raise ValueError("a step of 0% has no traffic, and auto would wait in it for ever")
         return self
 
     @property

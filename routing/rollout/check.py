@@ -28,18 +28,22 @@ def check_plan(model: str, plan: RoutePlan, repository: Repository) -> int:
     return stable
 
 
+def check_layers(model: str, layer: LayerPlan, other: str, taken: LayerPlan) -> None:
+    """Raises RolloutRefused when two models' experiments of one layer would share units."""
+    if taken.name == layer.name and layer.start < taken.stop and taken.start < layer.stop:
+        raise RolloutRefused(
+            f"layer {layer.name!r}: {model} and {other} would share units",
+            observed=f"{show_share(layer.start)}-{show_share(layer.stop)}",
+            expected=f"a part outside {show_share(taken.start)}-{show_share(taken.stop)}",
+            fix="give each experiment of a layer its own part of it",
+        )
+
+
 def _check_layer(model: str, layer: LayerPlan, repository: Repository) -> None:
     for other in states.rolled_out(repository.path):
         taken = _layer_of(other, repository) if other != model else None
-        if taken is None or taken.name != layer.name:
-            continue
-        if layer.start < taken.stop and taken.start < layer.stop:
-            raise RolloutRefused(
-                f"layer {layer.name!r}: {model} and {other} would share units",
-                observed=f"{show_share(layer.start)}-{show_share(layer.stop)}",
-                expected=f"a part outside {show_share(taken.start)}-{show_share(taken.stop)}",
-                fix="give each experiment of a layer its own part of it",
-            )
+        if taken is not None:
+            check_layers(model, layer, other, taken)
 
 
 def _layer_of(model: str, repository: Repository) -> LayerPlan | None:

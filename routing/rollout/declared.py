@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from routing.plan.diff import diff
 from routing.plan.model import RoutePlan, Routes
 from routing.rollout import machine
 from routing.rollout import state as states
-from routing.rollout.check import check_plan
+from routing.rollout.check import check_layers, check_plan
 from routing.rollout.state import RolloutState
 from slipway.repository import Repository
 from slipway.settings import Settings
@@ -32,6 +33,9 @@ class Change:
 
 def changes(settings: Settings, routes: Routes) -> list[Change]:
     """In the file's order. Raises what a start of them would raise, so that nothing is done by halves."""
+    layered = [(model, plan.layer) for model, plan in routes.models.items() if plan.layer is not None]
+    for (model, layer), (other, taken) in itertools.combinations(layered, 2):
+        check_layers(model, layer, other, taken)
     return [_change(settings, model, plan) for model, plan in routes.models.items()]
 
 

@@ -59,6 +59,8 @@ def test_a_plan_survives_json() -> None:
         ("models:\n  digits:\n    canary: 2\n    share: 5%\n    shadow: {version: 2}\n", 2, "are the same version"),
         ("models:\n  Digits:\n    canary: 2\n    share: 5%\n", 2, "pattern"),
         ("models:\n  digits:\n    canary: 2\n    share: 5%\n    rules: {alfa: 1}\n", 5, "unknown key"),
+        ("models:\n  digits:\n    canary: 2\n    steps: [0%, 5%]\n    auto: true\n", 2, "would wait in it for ever"),
+        ("models:\n  digits:\n    canary: 2\n    share: 5%\n    bake: .inf\n", 5, "finite"),
         ("model: {}\n", 1, "did you mean 'models'"),
         ("models: [\n", 2, "not valid YAML"),
     ],
@@ -151,3 +153,14 @@ def test_the_diff_says_what_changes_and_nothing_else() -> None:
     assert diff(None, old) == ["+ canary: 2", "+ shadow.version: 3", "+ steps: 10% for 300 s"]
     # another way to write the same walk is no change
     assert diff(old, RoutePlan.model_validate({**old.to_dict(), "share": None, "steps": ["10%"]})) == []
+
+
+def test_every_key_is_documented() -> None:
+    page = (ROOT / "docs" / "routing.md").read_text()
+    missing = [key for key in RoutePlan.model_fields if f"`{key}" not in page]
+    assert not missing
+
+
+def test_headers_are_lower_case_and_cookies_are_not() -> None:
+    plan = RoutePlan(canary=2, share=0.1, units=("header:X-Unit-Id", "cookie:Session"), override="X-Version")
+    assert (plan.units, plan.override) == (("header:x-unit-id", "cookie:Session"), "x-version")

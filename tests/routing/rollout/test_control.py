@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from routing.plan.model import RoutePlan
+from routing.plan.model import RoutePlan, Routes
 from routing.rollout import control, machine
 from routing.rollout import state as states
+from routing.rollout.declared import changes
 from routing.rollout.state import RolloutState
 from serving import process_id
 from serving.state import ModelState, ProcessState, State, VersionState
@@ -214,4 +215,7 @@ def test_layers_exclude_and_other_models_run_side_by_side(settings: Settings, tm
         )
     control.start(settings, "strokes", RoutePlan.model_validate({**layered, "layer": {"name": "home", "start": "50%"}}))
     assert states.rolled_out(settings.repository) == ["digits", "strokes"]
+    declared = {model: {**layered, "layer": {"name": "home"}} for model in ("digits", "strokes")}
+    with pytest.raises(RolloutRefused, match="would share units"):
+        changes(settings, Routes.model_validate({"models": declared}))
     assert machine.begin("a", TEN, 1, 0.0).experiment != machine.begin("a", TEN, 1, 0.0).experiment

@@ -156,7 +156,7 @@ def test_a_state_survives_its_file() -> None:
     assert RolloutState.model_validate_json(state.model_dump_json(exclude_defaults=True)) == state
 
 
-SHARES = st.lists(st.integers(0, BUCKETS), min_size=1, max_size=6, unique=True).map(sorted)
+SHARES = st.lists(st.integers(1, BUCKETS), min_size=1, max_size=6, unique=True).map(sorted)
 EVENTS = st.lists(
     st.tuples(st.sampled_from(["promote", "hold", "abort", "store", "amend"]), st.floats(0, 40)), max_size=20
 )
@@ -175,7 +175,7 @@ def test_units_only_join_until_all_leave_at_once(shares: list[int], events: list
         if event == "store":
             state = machine.hold(state, "down", now)
         elif event == "amend":
-            wider = data.draw(st.integers(0, BUCKETS))
+            wider = data.draw(st.integers(1, BUCKETS))
             try:
                 state = machine.amend(state, RoutePlan(canary=2, share=wider / BUCKETS, auto=True), now)
             except RolloutRefused:
