@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, make_url
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -48,6 +48,11 @@ class Store:
             if not problem.connection_invalidated:
                 raise
             raise self._unavailable(problem) from None
+
+    def check(self) -> None:
+        """Returns when the database answers. Raises StoreUnavailable."""
+        with self.begin() as connection:
+            connection.execute(text("SELECT 1"))
 
     def close(self) -> None:
         """Closes the connections; a later use opens new ones."""

@@ -1,0 +1,103 @@
+"""The connection: migrated once, gone and back, and no secret in what it says."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from routing.postgres import Postgres
+from routing.store import Store
+from routing.store.history import save_verdict, verdicts
+from routing.store.tables import metadata
+from slipway.errors import StoreUnavailable
+
+
+def test_migrations_make_the_tables_that_the_code_knows(store: Store) -> None:
+    with store.begin() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_several_may_open_an_empty_database_at_once(database_url: str) -> None:
+    problems: list[Exception] = []
+
+    def open_it() -> None:
+        store = Store(database_url)
+        try:
+            store.check()
+        except Exception as problem:
+            problems.append(problem)
+        finally:
+            store.close()
+
+    threads = [threading.Thread(target=open_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+
+
+def test_killed_it_says_so_fast_and_back_it_works_again(tmp_path: Path) -> None:
+    server = Postgres(tmp_path / "postgres")
+    server.start()
+    store = Store(server.url)
+    try:
+        save_verdict(store, "e1", 0, "hold", {"n": 1}, at=1.0)
+        os.kill(server.pid, signal.SIGKILL)
+        began = time.monotonic()
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                save_verdict(store, "e1", 1, "hold", {}, at=2.0)
+        assert time.monotonic() - began < 3
+        server.start()
+        assert [verdict.body for verdict in verdicts(store, "e1")] == [{"n": 1}]
+        server.stop()
+        with pytest.raises(StoreUnavailable, match="SLIPWAY_DATABASE_URL"):
+            store.check()
+    finally:
+        store.close()
+        server.stop()
+
+
+def test_a_store_may_be_made_before_its_database_runs(tmp_path: Path) -> None:
+    server = Postgres(tmp_path / "postgres")
+    store = Store(server.url)
+    with pytest.raises(StoreUnavailable):
+        store.check()
+    server.start()
+    store.check()
+    store.close()
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:s3cret@127.0.0.1:1/x",
+        "postgresql://me@127.0.0.1:1/x?password=s3cret",
+        "postgresql://me:s3cret@127.0.0.1:port/x",
+        "postgresql://me:s3cret@127.0.0.1:1/x?nonsense=s3cret",
+        "mysql://me:s3cret@127.0.0.1/x",
+        "no url with s3cret",
+    ],
+)
+def test_no_secret_is_ever_said(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    import traceback
+
+    with pytest.raises(StoreUnavailable) as caught:
+        Store(url).check()
+    said = "".join(traceback.format_exception(caught.value)) + caplog.text + str(caught.value.to_dict())
+    assert "s3cret" not in said
+
+
+def test_an_error_of_ours_is_not_taken_for_an_outage(store: Store) -> None:
+    with pytest.raises(Exception, match="nonsense") as caught, store.begin() as connection:
+        connection.execute(text("SELECT nonsense"))
+    assert not isinstance(caught.value, StoreUnavailable)
+    store.check()
