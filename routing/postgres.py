@@ -37,6 +37,8 @@ _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.02
 #: A socket's whole path has to fit sockaddr_un (108 bytes, unix(7)) with ``/.s.PGSQL.5432``.
 _LONGEST_SOCKET_FOLDER = 90
+#: A killed server is still ending: its process, or its children, which hold its memory until they notice.
+_PASSING = ("FATAL:  lock file", "pre-existing shared memory block")
 _OPTIONS = {
     "listen_addresses": "",
     # Nothing in /dev/shm that would outlive a kill -9.
@@ -47,6 +49,7 @@ _OPTIONS = {
     # Compiling takes longer than any query here runs.
     "jit": "off",
     "work_mem": "16MB",
+    "max_wal_size": "2GB",
     # Exposures are counted by index alone, which needs what vacuum knows of freshly written pages.
     "autovacuum_naptime": "10s",
     "log_line_prefix": "%m [%p] ",
@@ -59,6 +62,7 @@ class Postgres:
 
     folder: Path
     _child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _log_begin: int = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
         self.folder = self.folder.absolute()
@@ -169,7 +173,9 @@ class Postgres:
             run_as.give(socket_folder)
         options = {**_OPTIONS, "unix_socket_directories": str(socket_folder)}
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        self._forget_zombie()
         with self.log.open("ab") as log:
+            self._log_begin = log.tell()
             self._child = subprocess.Popen(
                 [*run_as.prefix, str(_binary("postgres")), "-D", str(self.folder), *settings],
                 user=run_as.user,
@@ -180,14 +186,25 @@ class Postgres:
                 start_new_session=True,
             )
 
+    def _forget_zombie(self) -> None:
+        """Removes the lock files of a dead server whose parent never asked for it: PostgreSQL takes it for alive.
+
+        Children of it that still live are found by PostgreSQL all the same, by its shared memory.
+        """
+        lock = self.folder / "postmaster.pid"
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(lock.read_text().split("\n", 1)[0])
+            if start_ticks(pid) is None and Path(f"/proc/{pid}").exists():
+                lock.unlink()
+                (self._socket_folder / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+
     def _wait_ready(self, launched: bool) -> None:
         """``launched``: whether this call's server was started already; one that dies then is an error."""
         deadline = time.monotonic() + _START_SECONDS
         seen = ""
         while time.monotonic() < deadline:
             if self.pid is None and (self._child is None or self._child.poll() is not None):
-                # The children of a killed server hold its memory until they notice, some milliseconds later.
-                if launched and "pre-existing shared memory block" not in self._log_end():
+                if launched and not any(reason in self._log_end() for reason in _PASSING):
                     raise self._unavailable(self._log_end())
                 self._launch()
                 launched = True
@@ -218,7 +235,7 @@ class Postgres:
 
     def _log_end(self) -> str:
         with self.log.open("rb") as stream:
-            stream.seek(max(0, self.log.stat().st_size - 1000))
+            stream.seek(max(self._log_begin, self.log.stat().st_size - 1000))
             return stream.read().decode(errors="replace").strip()
 
     def _unavailable(self, observed: str) -> StoreUnavailable:

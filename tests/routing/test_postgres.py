@@ -85,6 +85,34 @@ def test_killed_hard_it_recovers_what_was_committed(server: Postgres) -> None:
     assert connect(server).execute("select n from kept").fetchone() == (7,)
 
 
+_KEEPS_A_ZOMBIE = """
+import sys
+from pathlib import Path
+from routing.postgres import Postgres
+server = Postgres(Path(sys.argv[1]))
+server.start()
+print("started", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_killed_server_whose_parent_does_not_look_is_started_again(tmp_path: Path) -> None:
+    folder = tmp_path / "postgres"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", _KEEPS_A_ZOMBIE, str(folder)], **pipes) as parent:
+        assert parent.stdout.readline() == b"started\n"
+        server = Postgres(folder)
+        killed = server.pid
+        os.kill(killed, signal.SIGKILL)
+        began = time.monotonic()
+        server.start()
+        assert time.monotonic() - began < 10
+        assert server.pid != killed
+        assert connect(server).execute("select 1").fetchone() == (1,)
+        server.stop()
+        parent.stdin.close()
+
+
 def test_stopped_after_a_hard_kill_it_leaves_nothing(tmp_path: Path) -> None:
     server = Postgres(tmp_path / "postgres")
     server.start()

@@ -1,0 +1,1 @@
+"""One file a change of the tables; none is edited once it was released."""
