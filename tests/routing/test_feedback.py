@@ -10,7 +10,7 @@ from routing import feedback
 from routing.feedback import FeedbackServer, parse, read_file, serve
 from routing.store import Store
 from slipway.errors import FeedbackInvalid, PortUnavailable, StoreUnavailable
-from tests.routing.store.database import database_url, one, postgres, rows, store  # noqa: F401
+from tests.routing.store.database import database_url, migrated, one, postgres, rows, store  # noqa: F401
 
 
 @pytest.fixture

@@ -1,1 +1,3 @@
-from tests.routing.store.database import database_url, logs, postgres, store  # noqa: F401
+from tests.routing.store.database import database_url, empty_database_url, logs, migrated, postgres, store
+
+__all__ = ["database_url", "empty_database_url", "logs", "migrated", "postgres", "store"]

@@ -18,16 +18,17 @@ from routing.store.tables import metadata
 from slipway.errors import StoreUnavailable
 
 
-def test_migrations_make_the_tables_that_the_code_knows(store: Store) -> None:
+def test_migrations_make_the_tables_that_the_code_knows(empty_database_url: str) -> None:
+    store = Store(empty_database_url)
     with store.begin() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
-def test_several_may_open_an_empty_database_at_once(database_url: str) -> None:
+def test_several_may_open_an_empty_database_at_once(empty_database_url: str) -> None:
     problems: list[Exception] = []
 
     def open_it() -> None:
-        store = Store(database_url)
+        store = Store(empty_database_url)
         try:
             store.check()
         except Exception as problem:
