@@ -12,6 +12,7 @@ import pytest
 
 from routing.store import Store
 from routing.store.ingest import Ingest
+from routing.store.lock import lock
 from tests.routing.store.database import Logs, access, one, predicted, rows
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -140,6 +141,7 @@ import sys
 from pathlib import Path
 from routing.store import Store, tail
 from routing.store.ingest import Ingest
+from routing.store.lock import lock
 tail.BATCH_BYTES = 30_000
 Ingest(Store(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])).run_once()
 """
@@ -168,3 +170,29 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(
     assert one(store, "select sum(requests) from tallies") == count
     assert one(store, "select count(*) from units") == len({json.loads(access(f"r{i}"))["unit"] for i in range(count)})
     assert one(store, "select sum(images) from recorded") == 500
+
+
+@pytest.mark.parametrize("blocked", ["tallies", "offsets"])
+def test_rows_and_their_place_are_saved_together_or_not_at_all(
+    store: Store, database_url: str, logs: Logs, blocked: str
+) -> None:
+    logs.expose(*[access(f"r{i}") for i in range(10)])
+    waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    store.check()
+    with store.begin() as holder:
+        # Reading goes on, so the process comes as far as writing this table and waits there.
+        holder.exec_driver_sql(f"LOCK TABLE {blocked} IN SHARE MODE")
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PROCESS, database_url, str(logs.edge), str(logs.predictions)], cwd=ROOT
+        )
+        deadline = time.monotonic() + 20
+        while one(store, waiting) == 0:
+            assert process.poll() is None and time.monotonic() < deadline
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    with store.begin() as connection:
+        lock(connection)  # the dead one's transaction has ended
+    assert one(store, "select count(*) from exposures") == 0
+    assert one(store, "select count(*) from offsets") == 0
+    assert Ingest(store, logs.edge, logs.predictions).run_once() == 10
+    assert one(store, "select sum(requests) from tallies") == 10
