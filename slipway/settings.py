@@ -18,7 +18,7 @@ from slipway.yaml_file import YamlFile
 
 PREFIX = "SLIPWAY_"
 #: Variables with the prefix that are not fields: they choose the file, or speak to another process.
-_NOT_FIELDS = {"SLIPWAY_ENVIRONMENT", "SLIPWAY_NETWORK_PLACEMENT", "SLIPWAY_TRACE_INPUTS"}
+_NOT_FIELDS = {"SLIPWAY_ENVIRONMENT", "SLIPWAY_NETWORK_PLACEMENT", "SLIPWAY_TRACE_INPUTS", "SLIPWAY_PREDICTIONS"}
 
 
 class Settings(BaseModel):
@@ -38,6 +38,9 @@ class Settings(BaseModel):
     max_request_bytes: int = Field(default=32 << 20, ge=1 << 10, description="bytes of one request body")
     drain_seconds: float = Field(default=30.0, gt=0, description="how long a stop waits for accepted requests")
     start_seconds: float = Field(default=120.0, gt=0, description="how long a start may take until ready")
+    database_url: str | None = Field(
+        default=None, description="PostgreSQL of exposures and outcomes; the embedded one unless set"
+    )
     load_previous: bool = Field(default=True, description="keep the previous version loaded, for a warm rollback")
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from slipway.errors import ServerNotRunning
 
 _ACTIVE = "http.edge.downstream_rq_active"
 _CONNECTIONS = "http.edge.downstream_cx_active"
+_CLUSTERS = "cluster_manager.cds.version_text"
 _TABLE = "http.edge.rds.slipway.version_text"
 
 
@@ -50,6 +51,11 @@ def ready(config: EdgeConfig) -> bool:
 def route_table_version(config: EdgeConfig) -> str:
     """The ``version_info`` of the routing table in force; empty before the first."""
     return str(_stats(config, "^http.edge.rds.slipway.version_text$").get(_TABLE, ""))
+
+
+def clusters_version(config: EdgeConfig) -> str:
+    """The ``version_info`` of the clusters file in force; empty before the first."""
+    return str(_stats(config, f"^{_CLUSTERS}$").get(_CLUSTERS, ""))
 
 
 def active_requests(config: EdgeConfig) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from serving.edge import experiment_clusters
 from serving.edge import routes as route_table
 from serving.edge.clusters import clusters
 from serving.edge.listeners import discard_listener, listener
@@ -69,6 +70,15 @@ def bootstrap(config: EdgeConfig) -> Json:
             ],
             "clusters": clusters(config),
         },
+        "dynamic_resources": {
+            "cds_config": {
+                "path_config_source": {
+                    "path": str(config.clusters_path),
+                    "watched_directory": {"path": str(config.clusters_path.parent)},
+                },
+                "resource_api_version": "V3",
+            }
+        },
         "bootstrap_extensions": [_INTERNAL_LISTENERS],
         "overload_manager": _overload_manager(),
     }
@@ -79,4 +89,5 @@ def write(config: EdgeConfig, routes: EdgeRoutes) -> None:
     config.work_dir.mkdir(parents=True, exist_ok=True)
     config.log_dir.mkdir(parents=True, exist_ok=True)
     config.bootstrap_path.write_text(json.dumps(bootstrap(config), indent=1), encoding="utf-8")
+    experiment_clusters.update(config, routes.experiments)
     route_table.update(config, routes)

@@ -51,6 +51,11 @@ class EdgeConfig:
         return self.work_dir / "routes" / "routes.json"
 
     @property
+    def clusters_path(self) -> Path:
+        """The clusters of experiments; alone in its directory too."""
+        return self.work_dir / "clusters" / "clusters.json"
+
+    @property
     def access_log_path(self) -> Path:
         """One JSON object per finished request."""
         return self.log_dir / "edge-access.jsonl"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from serving.edge.scripts import COMMON, COMMON_ANSWERS, ENTRIES
+from serving.edge.scripts import COMMON, COMMON_ANSWERS, ENTRIES, TRIES
 
 Json = dict[str, Any]
 
@@ -18,7 +18,8 @@ _HEALTH = "/grpc.health.v1.Health/"
 class Protocol:
     """One engine's side of the edge.
 
-    ``downstream``: Lua files that judge requests and answers; ``upstream``: those that mark what is worth a retry.
+    ``downstream``: Lua files that judge requests and answers; ``upstream``: those that mark what is worth a retry;
+    ``tries``: the same for the clusters of an experiment, where each try has its version.
     ``short_http``, ``short_grpc``: path prefixes of health calls, never repeated. ``retries``: of what no model had
     yet; they bridge a restart of the engine, with back-offs of 0.05 s growing to 0.5 s (Envoy draws each between 0 and
     that).
@@ -26,6 +27,7 @@ class Protocol:
 
     downstream: tuple[str, ...]
     upstream: tuple[str, ...]
+    tries: tuple[str, ...]
     short_http: tuple[str, ...]
     short_grpc: tuple[str, ...]
     retries: int
@@ -45,6 +47,7 @@ PROTOCOLS = {
             *ENTRIES,
         ),
         upstream=("faults", "triton_faults", "triton_retries"),
+        tries=(*TRIES, "faults", "triton_faults", "triton_retries", "tries"),
         short_http=("/v2/health/",),
         short_grpc=(_SERVICE, _HEALTH),
         retries=50,  # about 12 s
@@ -60,6 +63,7 @@ PROTOCOLS = {
             *ENTRIES,
         ),
         upstream=("faults", "torchserve_faults", "torchserve_retries"),
+        tries=(*TRIES, "faults", "torchserve_faults", "torchserve_retries", "tries"),
         short_http=("/ping", "/v2/health/"),
         short_grpc=(_TORCHSERVE_PING, _HEALTH),
         retries=120,  # about 30 s: java, and then workers that import torch

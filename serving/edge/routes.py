@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from serving.edge import admin
+from serving.edge import experiments as live
+from serving.edge.experiments import LiveExperiment
 from serving.edge.process import EdgeConfig
 from serving.edge.protocols import PROTOCOLS
+from serving.edge.watched_file import replace_watched
 from slipway.errors import ServerNotRunning
 
 Json = dict[str, Any]
@@ -30,11 +32,13 @@ class EdgeRoutes:
     """What the edge may promise to clients.
 
     ``ready``: whether ``/v2/health/ready`` answers 200. ``default_versions``: the version that a request without one
-    goes to, for every model that may be called without one (public models and networks alike).
+    goes to, for every model that may be called without one (public models and networks alike). ``experiments``: what
+    divides a model's requests; their clusters must be there first (``serving.edge.cluster_file``).
     """
 
     ready: bool
     default_versions: dict[str, int] = field(default_factory=dict)
+    experiments: tuple[LiveExperiment, ...] = ()
 
 
 def _retry_policy(retries: int) -> Json:
@@ -65,7 +69,21 @@ def _metadata(config: EdgeConfig, routes: EdgeRoutes) -> Json:
     table: Json = {"ready": routes.ready, "max_request_bytes": config.max_request_bytes}
     for model, version in routes.default_versions.items():
         table[f"model:{model}"] = {"version": str(version)}
+    for found in routes.experiments:
+        table[f"experiment:{found.experiment.model}"] = live.metadata(found)
     return {"filter_metadata": {"envoy.filters.http.lua": table}}
+
+
+def _experiment_rules(config: EdgeConfig, routes: EdgeRoutes, retries: int) -> Iterator[tuple[Json, Json]]:
+    """The Lua filter names the way of a request in x-slipway-route, which no client can send."""
+    stable = {"http": HTTP_CLUSTER, "grpc": GRPC_CLUSTER}
+    for found in routes.experiments:
+        for name, transport, action in live.routes(found, stable, _retry_policy(retries)):
+            header = {"name": "x-slipway-route", "string_match": {"exact": name}}
+            match: Json = {"prefix": "/", "headers": [header]}
+            if transport == "grpc":
+                match["grpc"] = {}
+            yield match, {**_action(stable[transport], config.request_timeout), **action}
 
 
 def route_configuration(config: EdgeConfig, routes: EdgeRoutes) -> Json:
@@ -74,6 +92,7 @@ def route_configuration(config: EdgeConfig, routes: EdgeRoutes) -> Json:
     refused = {"name": "x-slipway-answer", "present_match": True}
     rules: list[tuple[Json, Json]] = [
         ({"prefix": "/", "headers": [refused]}, _action(DISCARD_CLUSTER, config.request_timeout)),
+        *_experiment_rules(config, routes, protocol.retries),
         *(({"prefix": path, "grpc": {}}, _action(GRPC_CLUSTER, health)) for path in protocol.short_grpc),
         ({"prefix": "/", "grpc": {}}, _action(GRPC_CLUSTER, config.request_timeout, protocol.retries)),
         *(({"prefix": path}, _action(HTTP_CLUSTER, health)) for path in protocol.short_http),
@@ -85,6 +104,8 @@ def route_configuration(config: EdgeConfig, routes: EdgeRoutes) -> Json:
         "@type": _ROUTE_TYPE,
         "name": ROUTE_TABLE,
         "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": table}],
+        # clusters of experiments come and go; a route to one that is not there yet answers 503, which is repeated
+        "validate_clusters": False,
     }
 
 
@@ -100,15 +121,7 @@ def update(config: EdgeConfig, routes: EdgeRoutes) -> None:
 
     Returns when the file is in place; ``wait_in_force`` waits until Envoy has taken it.
     """
-    target = config.routes_path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Written outside the watched directory, so that Envoy sees one event: the rename.
-    handle, temporary = tempfile.mkstemp(prefix="routes-", suffix=".json", dir=config.work_dir)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(discovery_response(config, routes), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, target)  # noqa: PTH105 - atomic, like Path.replace
+    replace_watched(config.routes_path, config.work_dir, discovery_response(config, routes))
 
 
 def wait_in_force(config: EdgeConfig, routes: EdgeRoutes, timeout: float = 5.0) -> None:

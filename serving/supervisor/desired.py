@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from serving.triton import model_config
+from slipway import experiment
+from slipway.errors import ExperimentInvalid
 from slipway.repository import Repository
 
 
@@ -14,7 +16,8 @@ from slipway.repository import Repository
 class DesiredModel:
     """One public model as it should be served.
 
-    ``active``: versions to load, the most wanted first: the pointer's, then the one before it, then the newest.
+    ``active``: versions to load, the most wanted first: the pointer's, those of the experiment, the one before the
+    pointer's, the newest.
     ``networks``: Triton model name -> the active versions that have it. ``called``: version -> the networks it calls
     by BLS, empty when the public model opens its networks itself. ``pointer_updated``: the pointer's stamp, or "".
     """
@@ -49,7 +52,7 @@ def read_in_process(repository: Repository, model: str, load_previous: bool = Tr
     published = tuple(repository.versions(model))
     pointer = repository.pointer(model)
     previous = pointer.previous if load_previous else None
-    wanted = dict.fromkeys([pointer.stable, previous, published[-1]])
+    wanted = dict.fromkeys([pointer.stable, *_tried(repository.path, model), previous, published[-1]])
     return DesiredModel(
         model=model,
         pointer=pointer.stable,
@@ -60,6 +63,15 @@ def read_in_process(repository: Repository, model: str, load_previous: bool = Tr
         called={},
         pointer_updated=pointer.updated,
     )
+
+
+def _tried(repository: Path, model: str) -> tuple[int, ...]:
+    """Versions of the model's experiment. A file that cannot be understood is no experiment; the supervisor logs it."""
+    try:
+        found = experiment.read(repository, model)
+    except ExperimentInvalid:
+        return ()
+    return found.versions if found is not None else ()
 
 
 def _networks(repository: Repository, model: str, version: int) -> tuple[str, ...]:

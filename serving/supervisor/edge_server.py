@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serving import ports
-from serving.edge import admin, log_lines, routes
+from serving.edge import admin, experiment_clusters, log_lines, routes
 from serving.edge import config as edge_config
 from serving.edge.process import EdgeConfig, command
 from serving.edge.routes import EdgeRoutes
@@ -19,6 +19,8 @@ from slipway.errors import ServerNotRunning, ServerStartFailed
 from slipway.settings import Settings
 
 _READY_POLL = 0.05
+#: A new experiment waits this long for its clusters; then its routes are written anyway and requests are repeated.
+_CLUSTERS_SECONDS = 1.0
 _ROTATE_SECONDS = 20.0
 _ACCESS_LOG_BYTES = 64 << 20
 
@@ -80,9 +82,23 @@ class EdgeServer:
     def update(self, wanted: EdgeRoutes) -> None:
         """Replaces the live routes when they differ."""
         if wanted != self._routes:
-            self._routes = wanted
+            before, self._routes = self._routes, wanted
+            self._add_clusters(before, wanted)
             routes.update(self.config, wanted)
             self.log.info("routes", ready=wanted.ready, versions=wanted.default_versions)
+
+    def _add_clusters(self, before: EdgeRoutes, wanted: EdgeRoutes) -> None:
+        """Clusters before the routes to them. Those that no route names any more stay until the next change."""
+        if wanted.experiments == before.experiments or not wanted.experiments:
+            return
+        experiment_clusters.update(self.config, wanted.experiments)
+        try:
+            if not self.died and not experiment_clusters.wait_in_force(
+                self.config, wanted.experiments, _CLUSTERS_SECONDS
+            ):
+                self.log.warning("the edge has not taken the clusters of an experiment yet")
+        except ServerNotRunning as problem:
+            self.log.warning("the edge did not take the clusters of an experiment", reason=str(problem))
 
     def rotate_access_log(self) -> None:
         """Renames the access log when it is too large; Envoy writes it and does not limit it."""

@@ -10,11 +10,11 @@ import os
 from pathlib import Path
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
-_WATCHED = ("config.pbtxt", "pointer.json")
+_WATCHED = ("config.pbtxt", "pointer.json", "experiment.json")
 
 
 def fingerprint(repository: Path) -> Fingerprint:
-    """Path, inode, size and time of every config.pbtxt, pointer.json and manifest.json; sorted by path."""
+    """Path, inode, size and time of every file that says what is served and of every manifest.json; sorted by path."""
     marks: list[tuple[str, int, int, int]] = []
     for model in _folders(repository):
         for name in _WATCHED:

@@ -16,10 +16,12 @@ from serving.state import FILE_NAME, ProcessState, State
 from serving.supervisor import edge_server
 from serving.supervisor.backoff import Backoff
 from serving.supervisor.board import Board
+from serving.supervisor.companions import Companions
 from serving.supervisor.drain import drain_and_stop
 from serving.supervisor.edge_server import EdgeServer
 from serving.supervisor.engine import Engine
 from serving.supervisor.engines import open_engine
+from serving.supervisor.experiments import Experiments
 from serving.supervisor.fingerprint import fingerprint
 from serving.supervisor.lock import locked
 from serving.supervisor.reconcile import Reconciler
@@ -46,6 +48,8 @@ class Supervisor:
         self._log = open_log("supervisor", settings.state_dir / "logs", echo)
         self._repository = Repository(settings.repository)
         self._board = Board()
+        self._experiments = Experiments(self._repository, self._log)
+        self._companions = Companions(settings.state_dir / "companions", self._log)
         self._backoffs = {settings.engine: Backoff(), "envoy": Backoff()}
         self._instances: dict[str, Backoff] = defaultdict(lambda: Backoff(budget=8))
         self._signals = 0
@@ -107,6 +111,7 @@ class Supervisor:
             self._watch_wedged()
             self._session.loader.reap_orphans()
         self._watch_repository()
+        self._companions.tick()
         self._publish()
 
     def _watch_instances(self) -> None:
@@ -187,7 +192,8 @@ class Supervisor:
 
     def _publish(self) -> None:
         """Routes and state file, when something in them changed."""
-        routes = EdgeRoutes(ready=self._serving(), default_versions=self._board.default_versions())
+        experiments = self._experiments.live(self._board)
+        routes = EdgeRoutes(self._serving(), self._board.default_versions(), experiments)
         self._edge.update(routes)
         engine, envoy = self._engine.process, self._edge.process
         mark = (
@@ -237,6 +243,7 @@ class Supervisor:
 
     def _end(self) -> None:
         """Whatever happened, nothing of ours stays: children, shared memory, state file."""
+        self._companions.stop()
         for name in ("_edge", "_engine"):
             server: EdgeServer | Engine | None = getattr(self, name, None)
             if server is not None:

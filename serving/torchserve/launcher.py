@@ -13,7 +13,7 @@ from serving.torchserve.config import LOG4J, TorchServeConfig, properties, prope
 from slipway.files import write_atomically
 
 _MAIN = "org.pytorch.serve.ModelServer"
-_KEPT = ("HOME", "LANG", "LC_ALL", "TZ", "SLIPWAY_TRACE_INPUTS")
+_KEPT = ("HOME", "LANG", "LC_ALL", "TZ", "SLIPWAY_TRACE_INPUTS", "SLIPWAY_PREDICTIONS")
 #: One thread per worker: workers are the unit of parallelism.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 

@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from slipway import experiment
 from slipway import manifest as manifests
 from slipway.contract import Contract
 from slipway.errors import ModelNotFound, OutputUnwritable, RepositoryDamaged, RollbackImpossible, VersionNotFound
@@ -179,9 +180,14 @@ class Repository:
                 removed += self._trim(home.name, keep) if keep is not None else []
         return removed
 
+    def _tried(self, model: str) -> tuple[int, ...]:
+        """Versions of the model's experiment; none that can be read means none to lose by waiting."""
+        found = experiment.read(self.path, model)
+        return found.versions if found is not None else ()
+
     def _trim(self, model: str, keep: int) -> list[str]:
         pointer = self.pointer(model)
-        held = {pointer.stable, pointer.previous}
+        held = {pointer.stable, pointer.previous, *self._tried(model)}
         found = layout.published(self.path / model)
         doomed = [version for version in found[: max(0, len(found) - keep)] if version not in held]
         for version in doomed:

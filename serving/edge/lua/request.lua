@@ -2,6 +2,18 @@
 do
   local SWEEP_ABOVE = 1048576 -- bytes; larger bodies leave large strings, which are returned at once
 
+  -- What the router and the servers behind are told in headers that no client can send
+  local function mark(handle, headers, context)
+    if context.routed then headers:add("x-slipway-routed", "1") end
+    if context.record then headers:add("x-slipway-record", context.record) end
+    if context.route then
+      headers:add("x-slipway-route", context.route)
+      headers:add("x-slipway-written", context.version)
+      if context.arm then headers:add("x-slipway-arm", context.arm) end
+      handle:clearRouteCache()
+    end
+  end
+
   local function serve(handle, headers, context)
     local media = headers:get("content-type") or ""
     local path = string.match(headers:get(":path") or "", "^[^?#]*")
@@ -13,7 +25,7 @@ do
     end
     local serve_it = context.grpc and protocol.grpc or protocol.http
     serve_it(handle, headers, path, context.limit, context)
-    if context.routed then handle:headers():add("x-slipway-routed", "1") end
+    mark(handle, handle:headers(), context)
     handle:streamInfo():dynamicMetadata():set("slipway", "request", context)
   end
 

@@ -17,6 +17,10 @@ do
     local own = headers:get("x-slipway-error")
     if own then return settle_grpc(headers, own) end
     local status, context = tonumber(headers:get(":status")), answers.context_of(handle)
+    -- an experiment's tries write it themselves, and after a failure it is another
+    if context.version and not headers:get("x-slipway-version") then
+      headers:add("x-slipway-version", context.version)
+    end
     local grpc = string.find(headers:get("content-type") or "", "^application/grpc") ~= nil
     if protocol.settled and protocol.settled(handle, headers, context, grpc) then return end
     if grpc then

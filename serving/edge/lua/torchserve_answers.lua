@@ -44,7 +44,6 @@ do
 
   -- -> whether nothing is left to be done
   function protocol.settled(handle, headers, context, grpc)
-    if context.version then headers:replace("x-slipway-version", context.version) end
     if headers:get("grpc-status") then return false end
     if context.health then
       if grpc then return healthy_grpc(handle, context) end

@@ -112,7 +112,7 @@ do
     local query = string.match(headers:get(":path") or "", "^[^?#]*%?([^#]*)") or ""
     local parameters = query ~= "" and parameters_of(query)
     bodies.refuse_encoding(headers)
-    local version = versions.choose(handle, endpoint.model, endpoint.version, context)
+    local version = versions.choose(handle, endpoint.model, endpoint.version, context, true)
     local body = bodies.whole(handle, headers, limit, context)
     headers = handle:headers() -- Envoy's wrappers die when the script waits
     check_body(headers, body)
@@ -148,7 +148,7 @@ do
     local message = frames.message(body)
     if endpoint.model then
       local name, version, chosen = frames.target(message)
-      version, chosen = versions.choose(handle, name, version, context)
+      version, chosen = versions.choose(handle, name, version, context, true)
       if chosen then body:setBytes(frames.frame(message, protobuf.string_field(2, version))) end
     end
     if endpoint.as then

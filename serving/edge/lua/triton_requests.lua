@@ -44,7 +44,7 @@ do
       errors.raise("SERVER_UNAVAILABLE", "not every active model is ready")
     end
     if endpoint.model then
-      local version, chosen = versions.choose(handle, endpoint.model, endpoint.version, context)
+      local version, chosen = versions.choose(handle, endpoint.model, endpoint.version, context, endpoint.infer)
       if chosen and not endpoint.stats then
         target = "/v2/models/" .. endpoint.model .. "/versions/" .. version .. endpoint.action
       end
@@ -68,7 +68,7 @@ do
     local message = frames.message(body)
     if endpoint.model then
       local name, version, chosen = frames.target(message)
-      version, chosen = versions.choose(handle, name, version, context)
+      version, chosen = versions.choose(handle, name, version, context, endpoint.infer)
       if endpoint.infer then infer_proto.check(message) end
       if chosen then body:setBytes(frames.frame(message, protobuf.string_field(2, version))) end
     end

@@ -15,9 +15,23 @@ do
     return handle:metadata():get("ready") == true
   end
 
+  local function check_written(model, version)
+    if not string.find(version, "^[1-9]%d*$") or #version > 9 then unknown_version(model, version) end
+  end
+
+  -- The version of an inference request that names none: the experiment's, where there is one
+  local function assigned(handle, model, entry, context)
+    local experiment = handle:metadata():get("experiment:" .. model)
+    if not experiment then return entry.version end
+    local version = experiments.choose(handle:headers(), experiment, context)
+    check_written(model, version)
+    return version
+  end
+
   -- model, version: what the client named ("" or nil: no version). -> the version to use, whether the table chose it.
-  -- `context.routed` tells the retry filter that this version ought to exist: see retries.lua.
-  function versions.choose(handle, model, version, context)
+  -- `context.routed` tells the retry filter that this version ought to exist: see retries.lua. `infer`: a call that
+  -- takes part in experiments; the others ask about the stable version.
+  function versions.choose(handle, model, version, context, infer)
     if not string.find(model, "^[%w_.%-]+$") then
       errors.raise("MODEL_NOT_FOUND", "there is no model named '" .. errors.shown(model) .. "'")
     end
@@ -25,14 +39,16 @@ do
     local entry = versions.entry(handle, model)
     context.known = entry ~= nil
     if version and version ~= "" then
-      if not string.find(version, "^[1-9]%d*$") or #version > 9 then unknown_version(model, version) end
+      check_written(model, version)
+      context.why = infer and "override" or nil
       context.version, context.routed = version, entry ~= nil and entry.version == version
       return version, false
     end
     if not entry then
       errors.raise("MODEL_NOT_FOUND", "model " .. errors.shown(model) .. " is not served; ask for one that is")
     end
-    context.version, context.routed = entry.version, true
-    return entry.version, true
+    context.version = infer and assigned(handle, model, entry, context) or entry.version
+    context.routed = context.why ~= "override"
+    return context.version, true
   end
 end

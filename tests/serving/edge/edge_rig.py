@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.edge import admin, config, process, routes
+from serving.edge import admin, config, experiment_clusters, process, routes
 from serving.edge.process import EdgeConfig
 from serving.edge.routes import EdgeRoutes
 from serving.ports import free_ports
@@ -45,12 +45,18 @@ class TritonPythonModel:
         first = bytes(images.reshape(-1)[0])
         if first == b"crash":
             os._exit(3)
-        if first == b"raise":
+        if first == b"crash" + self.version:
+            os._exit(3)
+        if first == b"raise" or first == b"raise" + self.version:
             raise ZeroDivisionError("secret of the house")
         if first == b"coded":
             return pb.InferenceResponse(error=pb.TritonError("IMAGE_TRUNCATED: it ends", pb.TritonError.INVALID_ARG))
+        if first.startswith(b"hang" + self.version):
+            time.sleep(15)
         if first.startswith(b"sleep"):
             time.sleep(float(first[5:]))
+        with open(__file__ + ".seen", "ab") as file:
+            file.write(first + bytes([10]))
         labels = [[self.version, str(len(image)).encode()] for image in images.reshape(-1)]
         return pb.InferenceResponse([pb.Tensor("labels", np.array(labels, dtype=object))])
 
@@ -139,6 +145,9 @@ class EdgeRig:
         wait(lambda: admin.ready(self.edge), 20, "envoy")
 
     def route(self, table: EdgeRoutes) -> None:
+        if table.experiments:
+            experiment_clusters.update(self.edge, table.experiments)
+            assert experiment_clusters.wait_in_force(self.edge, table.experiments, 5)
         routes.update(self.edge, table)
         routes.wait_in_force(self.edge, table)
 

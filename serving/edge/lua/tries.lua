@@ -1,0 +1,54 @@
+-- Upstream filter of an experiment's clusters, once per try and after the engine's own: writes the version of the host
+-- that was picked, and marks an arm's failure so that the router asks the stable version.
+-- x-slipway-try (the host's metadata, by the header_mutation filter before this one), x-slipway-written (the version
+-- that the request carries already).
+do
+  local on_request, on_response = envoy_on_request, envoy_on_response
+  local FAILED = { ["2"] = true, ["13"] = true, ["14"] = true } -- gRPC UNKNOWN, INTERNAL, UNAVAILABLE
+  local FRAME = 5
+
+  local function write_path(headers, version)
+    local path = headers:get(":path")
+    local there, count = string.gsub(path, "/versions/%d+", "/versions/" .. version, 1)
+    if count == 0 then there = string.gsub(path, "^(/predictions/[^/]+)/%d+", "%1/" .. version) end
+    headers:replace(":path", there)
+  end
+
+  -- In protobuf the last of several fields with one number counts: the version is appended.
+  local function write_message(handle, version)
+    local body = handle:body(true)
+    local message = body:getBytes(FRAME, body:length() - FRAME)
+    body:setBytes(frames.frame(message, protobuf.string_field(2, version)))
+  end
+
+  -- A copy comes without its length, and Triton reads whole bodies only.
+  local function settle(handle)
+    local length = handle:body(true):length()
+    handle:headers():remove("transfer-encoding")
+    handle:headers():replace("content-length", tostring(length))
+  end
+
+  function envoy_on_request(handle)
+    on_request(handle)
+    local headers = handle:headers()
+    local version, written = headers:get("x-slipway-try"), headers:get("x-slipway-written")
+    local grpc = string.find(headers:get("content-type") or "", "^application/grpc") ~= nil
+    local noted = handle:streamInfo():dynamicMetadata()
+    noted:set("slipway.try", "version", version)
+    noted:set("slipway.try", "arm", headers:get("x-slipway-arm") == version)
+    -- a later try after one of the arm itself: the access log reads it
+    if headers:get("x-slipway-tried") then headers:replace("x-slipway-failed", "1") end
+    if version == headers:get("x-slipway-arm") then headers:replace("x-slipway-tried", version) end
+    if not grpc and not headers:get("content-length") then settle(handle) end
+    if version == written then return end
+    if grpc then write_message(handle, version) else write_path(handle:headers(), version) end
+  end
+
+  function envoy_on_response(handle)
+    local headers, noted = handle:headers(), handle:streamInfo():dynamicMetadata():get("slipway.try") or {}
+    if noted.version then headers:replace("x-slipway-version", noted.version) end
+    local failed = FAILED[headers:get("grpc-status") or "0"] or tonumber(headers:get(":status")) >= 500
+    if noted.arm and failed then return headers:add("x-slipway-retry", "1") end
+    return on_response(handle)
+  end
+end

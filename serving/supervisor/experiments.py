@@ -1,0 +1,51 @@
+"""The experiments of the repository, read when their files change, and what of them can be followed now."""
+
+from __future__ import annotations
+
+from serving.edge.experiments import LiveExperiment
+from serving.json_log import ComponentLog
+from serving.supervisor.board import Board
+from slipway import experiment
+from slipway.errors import ExperimentInvalid
+from slipway.experiment import Experiment
+from slipway.repository import Repository
+
+
+class Experiments:
+    """What divides the requests of each model. An experiment whose stable version is not the one that answers is not
+    followed: its arms were chosen against another."""
+
+    def __init__(self, repository: Repository, log: ComponentLog) -> None:
+        self._repository, self._log = repository, log
+        self._stamps: dict[str, tuple[int, int] | None] = {}
+        self._found: dict[str, Experiment] = {}
+
+    def live(self, board: Board) -> tuple[LiveExperiment, ...]:
+        """Experiments in force, by model; reads those files that changed."""
+        routed, followed = board.default_versions(), []
+        for model in board.models():
+            self._refresh(model)
+            found = self._found.get(model)
+            if found is not None and routed.get(model) == found.stable:
+                ready = tuple(sorted(set(board.ready_versions(model)) & set(found.versions)))
+                followed.append(LiveExperiment(found, ready))
+        return tuple(followed)
+
+    def _refresh(self, model: str) -> None:
+        try:
+            status = experiment.path_of(self._repository.path, model).stat()
+            stamp = (status.st_mtime_ns, status.st_ino)
+        except FileNotFoundError:
+            stamp = None
+        if model in self._stamps and self._stamps[model] == stamp:
+            return
+        self._stamps[model] = stamp
+        self._found.pop(model, None)
+        try:
+            found = experiment.read(self._repository.path, model)
+        except ExperimentInvalid as problem:
+            self._log.error("an experiment cannot be read and is not followed", model=model, reason=str(problem))
+            return
+        if found is not None:
+            self._found[model] = found
+            self._log.info("experiment", model=model, id=found.id, arms=[[a.version, a.width] for a in found.arms])

@@ -1,0 +1,192 @@
+"""Experiments at a real edge before a real Triton: who sees which version, what is copied, what a failing arm costs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+import grpc
+import pytest
+from tritonclient.grpc import service_pb2 as pb
+
+from routing.assignment import assign
+from serving.edge.experiments import LiveExperiment
+from serving.edge.routes import EdgeRoutes
+from slipway.experiment import Arm, Experiment, Layer, Shadow
+from tests.serving.edge.edge_rig import Reply, Rig, wait
+from tests.serving.edge.test_edge_grpc import MODEL_INFER
+from tests.serving.edge.test_edge_grpc import echo as echo_message
+from tests.serving.edge.test_edge_http import echo as echo_json
+
+pytestmark = pytest.mark.e2e
+CANARY = Experiment("echo", "echo-1", "salt-1", stable=1, arms=(Arm(2, 0, 3000),), record=0)
+UNITS = [f"unit-{n}" for n in range(200)] + ["", "ü", "日本語", "a" * 300, "x;y=z", 'quote"']
+
+
+def ask(rig: Rig, unit: str | None, text: str = "hi", path: str = "/v2/models/echo/infer", **headers: str) -> Reply:
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    if unit:
+        sent["x-unit-id"] = unit
+    return rig.request("POST", path, echo_json(text), sent)
+
+
+def answered(reply: Reply) -> str:
+    assert reply.status == 200, reply
+    version = str(json.loads(reply.body)["model_version"])
+    assert reply.headers["x-slipway-version"] == version
+    return version
+
+
+class Grpc:
+    def __init__(self, rig: Rig) -> None:
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{rig.edge.grpc_port}")
+        self.call = self.channel.unary_unary(
+            MODEL_INFER, pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString
+        )
+
+    def ask(self, unit: str, text: str = "hi") -> str:
+        answer = self.call(echo_message(text.encode()), timeout=20, metadata=[("x-unit-id", unit)])
+        return str(answer.model_version)
+
+
+@pytest.fixture
+def follow(rig: Rig) -> Iterator[object]:
+    def start(experiment: Experiment, ready: tuple[int, ...] = (1, 2, 3)) -> None:
+        rig.route(EdgeRoutes(True, {"echo": 1, "double": 1}, (LiveExperiment(experiment, ready),)))
+
+    yield start
+    rig.route(rig.table)
+
+
+def log(rig: Rig, request_id: str) -> dict[str, object]:
+    """The access log's line of one request."""
+    found: list[dict[str, object]] = []
+
+    def there() -> bool:
+        lines = rig.edge.access_log_path.read_text().splitlines()
+        found[:] = [row for line in lines if (row := json.loads(line))["request_id"] == request_id]
+        return bool(found)
+
+    wait(there, 15, f"the access log's line of {request_id}")
+    assert len(found) == 1
+    return found[0]
+
+
+def test_edge_and_python_agree_over_both_transports(rig: Rig, follow) -> None:
+    follow(CANARY)
+    client = Grpc(rig)
+    for unit in UNITS[:200]:
+        expected = str(assign(CANARY, unit).version)
+        assert answered(ask(rig, unit)) == expected
+        assert client.ask(unit) == expected
+    for unit in UNITS[200:]:
+        if unit and unit.isascii():
+            assert answered(ask(rig, unit)) == str(assign(CANARY, unit).version), unit
+
+
+def test_a_larger_share_takes_nobody_out(rig: Rig, follow) -> None:
+    follow(CANARY)
+    before = {unit for unit in UNITS[:100] if answered(ask(rig, unit)) == "2"}
+    follow(replace(CANARY, arms=(Arm(2, 0, 6000),)))
+    after = {unit for unit in UNITS[:100] if answered(ask(rig, unit)) == "2"}
+    assert before < after and 10 < len(before) < len(after) < 90
+
+
+def test_override_allow_list_and_paths_win_and_are_marked(rig: Rig, follow) -> None:
+    unit = next(unit for unit in UNITS if assign(CANARY, unit).version == 1)
+    follow(replace(CANARY, allow={"vip": 3}))
+    cases = {
+        "override": (ask(rig, unit, x_model_version="3", x_request_id="q-override"), "3"),
+        "allow": (ask(rig, "vip", x_request_id="q-allow"), "3"),
+        "stable": (ask(rig, unit, x_request_id="q-stable"), "1"),
+    }
+    for why, (reply, version) in cases.items():
+        row = log(rig, f"q-{why}")
+        assert answered(reply) == version
+        assert (row["why"], row["assigned"], row["answered"], row["experiment"]) == (why, version, version, "echo-1")
+    reply = ask(rig, unit, path="/v2/models/echo/versions/2/infer", x_request_id="q-path")
+    row = log(rig, "q-path")
+    assert answered(reply) == "2" and row["why"] == "override" and row["experiment"] is None
+    assert ask(rig, unit, x_model_version="nonsense").code == "VERSION_NOT_FOUND"
+    assert ask(rig, unit, x_model_version="77").code == "VERSION_NOT_FOUND"
+
+
+def test_cookies_and_layers(rig: Rig, follow) -> None:
+    layered = replace(CANARY, units=("cookie:uid",), layer=Layer("home", 0, 5000))
+    follow(layered)
+    for unit in UNITS[:40]:
+        assert answered(ask(rig, None, cookie=f"a=b; uid={unit}; c=d")) == str(assign(layered, unit).version)
+    assert {assign(layered, unit).why for unit in UNITS[:40]} == {"arm", "stable", "layer"}
+
+
+def test_an_arm_that_is_not_ready_gets_nobody(rig: Rig, follow) -> None:
+    follow(CANARY, ready=(1,))
+    unit = next(unit for unit in UNITS if assign(CANARY, unit).version == 2)
+    assert answered(ask(rig, unit, x_request_id="q-unready")) == "1"
+    assert log(rig, "q-unready")["why"] == "unready"
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_a_failing_arm_falls_back_and_is_ejected(rig: Rig, follow, transport: str) -> None:
+    """The client never sees the failure; after five in a row the arm is not asked at all."""
+    follow(replace(CANARY, id=f"echo-{transport}", arms=(Arm(2, 0, 10000),)))
+    client = Grpc(rig)
+    for number in range(8):
+        if transport == "http":
+            assert answered(ask(rig, f"u{number}", "raise2", x_request_id=f"q-{transport}-{number}")) == "1"
+        else:
+            assert client.ask(f"u{number}", "raise2") == "1"
+    if transport == "http":
+        first, last = log(rig, "q-http-0"), log(rig, "q-http-7")
+        assert (first["assigned"], first["answered"], first["failed"]) == ("2", "1", "1")
+        assert (last["assigned"], last["answered"], last["failed"]) == ("2", "1", None)
+    wait(lambda: answered(ask(rig, "u1")) == "2", 20, "the arm is asked again after its ejection")
+
+
+def test_a_fault_of_both_is_answered_once_as_it_is(rig: Rig, follow) -> None:
+    follow(replace(CANARY, id="echo-both", arms=(Arm(2, 0, 10000),)))
+    reply = ask(rig, "u", "raise", x_request_id="q-both")
+    assert reply.status == 500 and log(rig, "q-both")["attempts"] == 2
+    reply = ask(rig, "u", "coded", x_request_id="q-coded")
+    assert reply.status == 400 and reply.code == "IMAGE_TRUNCATED" and log(rig, "q-coded")["attempts"] == 1
+    wait(lambda: answered(ask(rig, "u1")) == "2", 20, "the arm is asked again")
+
+
+def seen(rig: Rig, version: int, text: str) -> int:
+    path = rig.folder / "repository" / "echo" / str(version) / "model.py.seen"
+    return path.read_text().splitlines().count(text) if path.exists() else 0
+
+
+def test_a_shadow_sees_copies_and_nobody_sees_it(rig: Rig, follow) -> None:
+    follow(replace(CANARY, id="echo-shadow", arms=(), shadow=Shadow(3, 10000, 8)))
+    client = Grpc(rig)
+    for number in range(5):
+        assert answered(ask(rig, f"u{number}", "shadowed")) == "1"
+        assert client.ask(f"u{number}", "shadowed") == "1"
+    wait(lambda: seen(rig, 3, "shadowed") == 10, 10, "ten copies")
+    assert seen(rig, 1, "shadowed") == 10
+
+
+def test_an_arms_requests_are_copied_to_the_stable_version(rig: Rig, follow) -> None:
+    follow(replace(CANARY, id="echo-copy", arms=(Arm(2, 0, 10000),), compare=10000))
+    client = Grpc(rig)
+    assert answered(ask(rig, "u", "paired")) == "2" and client.ask("u", "paired") == "2"
+    wait(lambda: seen(rig, 1, "paired") == 2 and seen(rig, 2, "paired") == 2, 10, "copies to the stable version")
+
+
+def test_a_shadow_that_hangs_slows_nobody(rig: Rig, follow) -> None:
+    """Its copies are capped; the primary's answers are as quick as without it."""
+    follow(replace(CANARY, id="echo-hang", arms=(), shadow=Shadow(3, 10000, 2)))
+    started = time.monotonic()
+    versions = Counter(answered(ask(rig, f"u{n}", "hang3")) for n in range(40))
+    assert versions == {"1": 40} and time.monotonic() - started < 5
+
+
+def test_clients_cannot_send_the_edges_own_headers(rig: Rig, follow) -> None:
+    follow(CANARY)
+    unit = next(unit for unit in UNITS if assign(CANARY, unit).version == 1)
+    forged = {"x_slipway_route": "echo/2", "x_slipway_try": "2", "x_slipway_arm": "2", "x_slipway_record": "image"}
+    assert answered(ask(rig, unit, **forged)) == "1"
