@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from export import triton_config
 from export.migrate.archive import OUR_CONTRACT, Archive
 from export.publication import MODEL_PY
+from export.sources.kind import WORDS, Kind, kind_of
 from export.sources.location import Located
 from export.sources.torchscript_file import load_torchscript
 from export.triton_config import BACKENDS, NetworkTensors
@@ -23,11 +24,11 @@ from handlers.archived import ANSWER, FOLDER, SETTINGS
 from handlers.fields import plain
 from handlers.networks import open_networks
 from handlers.pipeline import Pipeline
-from slipway.contract import ARCHIVE, Contract, Network, Preprocess
+from slipway.contract import ARCHIVE, HANDLERS, Contract, Network, Preprocess
 from slipway.errors import ArchiveInvalid, ImageError, MigrationRefused
 from slipway.repository import Publication
 from slipway.spec import ModelSpec
-from slipway.spec.formats import FormatName
+from slipway.spec.formats import NETWORK_FILES, FormatName
 from slipway.spec.serving import ServingSpec
 
 _ARCHIVED_PY = (
@@ -37,6 +38,8 @@ _ARCHIVED_PY = (
 _NETWORKS = "networks.json"
 #: Names that the serving processes import themselves: a module of the archive would be hidden by them.
 _TAKEN = ("handlers", "slipway", "serving", "export")
+#: What a network's file must hold, by its suffix; OpenVINO's IR is XML and no zip archive.
+_KINDS: dict[str, Kind] = {".onnx": "onnx", ".pt": "torchscript", ".xml": "weights"}
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,12 @@ class Ours:
     """An archive that ``serving.torchserve.archive`` made of a published version; nothing in it is run but networks."""
 
     def __init__(self, archive: Archive) -> None:
-        """Raises ArchiveInvalid, ContractInvalid for an edited contract, NetworkUnreadable."""
+        """Raises ArchiveInvalid, ContractInvalid for an edited contract, NetworkUnreadable, and MigrationRefused for a
+        contract or file that would bring code of the archive's choice to run."""
         self._archive = archive
         self.contract = Contract.read(archive.folder / OUR_CONTRACT)
+        for contract in (self.contract, *(item.contract for item in self.contract.attributes)):
+            _check_handler(archive, contract)
         self._files = self._network_files()
         self._networks = Recording(open_networks(self._files, self.contract))
         self.pipeline = Pipeline(self.contract, self._networks)
@@ -85,19 +91,7 @@ class Ours:
             path = found[name]
             if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
                 raise ArchiveInvalid(f"{shown}: the file of network {name} is missing", observed=named[name])
-            if network.format not in BACKENDS:
-                raise MigrationRefused(
-                    f"{shown}: no stock backend serves {network.format}", expected=", ".join(sorted(BACKENDS))
-                )
-            if path.suffix == ".pt":  # refuses TorchScript that reaches files
-                load_torchscript(Located(path, path.name))
-            if path.name != network.file:
-                raise MigrationRefused(
-                    f"{shown}: it packs another format than its contract serves",
-                    observed=path.name,
-                    expected=network.file,
-                    fix="archive the served format, or export the model from its specification",
-                )
+            _check_network(shown, network, path)
         return found
 
     def _golden(self) -> Golden:
@@ -111,6 +105,49 @@ class Ours:
         except (OSError, ValueError, KeyError, TypeError) as problem:
             raise ArchiveInvalid(f"{shown}: it has no golden prediction", observed=repr(problem)) from problem
         return Golden(path.read_bytes(), path.suffix, record)
+
+
+def _check_handler(archive: Archive, contract: Contract) -> None:
+    """The handler is imported by its name, so it must be the one of its task; raises MigrationRefused."""
+    if (expected := HANDLERS.get(contract.task)) is None or contract.handler != expected:
+        raise MigrationRefused(
+            f"{archive.shown}: its contract names another handler than that of its task",
+            observed=f"{contract.task}: {contract.handler}",
+            expected=expected or f"a task of {', '.join(HANDLERS)}",
+            fix="export the model from its specification",
+        )
+
+
+def _check_network(shown: str, network: Network, path: Path) -> None:
+    """Whether ``path`` is of the format that the contract serves. What opens a file is chosen by its suffix, and a
+    torch.export program is unpickled when it is opened: its suffix is none of a served format. Raises MigrationRefused,
+    and SourceInvalid for TorchScript that reaches files."""
+    if network.format not in BACKENDS or network.format not in NETWORK_FILES:
+        raise MigrationRefused(
+            f"{shown}: no stock backend serves {network.format}", expected=", ".join(sorted(BACKENDS))
+        )
+    expected = NETWORK_FILES[network.format]
+    if not path.name == network.file == expected:
+        raise MigrationRefused(
+            f"{shown}: it packs another format than its contract serves",
+            observed=path.name if network.file == expected else f"{path.name}, {network.file} in the contract",
+            expected=f"{expected} for {network.format}",
+            fix="archive the served format, or export the model from its specification",
+        )
+    kind = _KINDS.get(path.suffix)
+    if kind is None:
+        raise MigrationRefused(
+            f"{shown}: {network.format} does not run in a process of its own",
+            observed=path.name,
+            expected=", ".join(_KINDS),
+            fix="export the model from its specification",
+        )
+    if (found := kind_of(path)) != kind:
+        raise MigrationRefused(
+            f"{shown}: {path.name} is not what its name says", observed=WORDS[found], expected=network.format
+        )
+    if kind == "torchscript":
+        load_torchscript(Located(path, path.name))
 
 
 class Wrapped:
