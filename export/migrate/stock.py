@@ -29,6 +29,8 @@ _THRESHOLD = 0.5
 _PLACES = 100
 KINDS = {"image_classifier": "logits", "image_segmenter": "maps", "object_detector": "boxes"}
 TASKS = {"image_classifier": "classification", "image_segmenter": "segmentation", "object_detector": "detection"}
+#: A zip archive as torch.jit.save writes it: the first entry's header.
+_ZIP = b"PK\x03\x04"
 #: More labels than these go into a file of their own.
 _INLINE = 20
 _FACTORY = '''"""Builds the network of {shown}: written by `slipway migrate`, read by `slipway export`."""
@@ -60,8 +62,7 @@ class Mapped:
 
 def check_stock(archive: Archive, allow_code: bool) -> None:
     """Whether the archive can be mapped at all. Raises ArchiveInvalid and MigrationRefused."""
-    from export.sources.kind import WORDS, kind_of
-
+    _refuse_compiled(archive)
     if archive.model_file is not None:
         if archive.handler == "object_detector":
             raise MigrationRefused(
@@ -80,14 +81,48 @@ def check_stock(archive: Archive, allow_code: bool) -> None:
         return
     if archive.serialized is None:
         raise ArchiveInvalid(f"{archive.shown}: it has neither serializedFile nor modelFile", expected="a network")
-    kind = kind_of(archive.folder / archive.serialized)
-    if kind != "torchscript":
+    _check_script(archive, archive.serialized)
+
+
+def _refuse_compiled(archive: Archive) -> None:
+    """TorchServe 0.12 compiles the network or loads it as a shared library where ``pt2`` says so
+    (``BaseHandler.initialize`` of ts/torch_handler/base_handler.py), and opening a library runs its code."""
+    if "pt2" in archive.config:
         raise MigrationRefused(
-            f"{archive.shown}: {archive.handler} cannot run this file in TorchServe either",
-            observed=f"{archive.serialized}, {WORDS[kind]}",
-            expected=WORDS["torchscript"],
-            fix="name the file as the source of a specification (docs/spec.md): onnx, torch_export or checkpoint",
+            f"{archive.shown}: its model-config.yaml has the network compiled, or loaded as a library of machine code",
+            observed=f"pt2: {str(archive.config['pt2'])[:200]}",
+            expected="a model-config.yaml without pt2",
+            fix="archive the network as TorchScript without that section; formats are chosen when it is exported here",
         )
+
+
+def _check_script(archive: Archive, name: str) -> None:
+    """TorchServe opens a file by its suffix, and a zip's directory stands at its end: what comes before may be another
+    program. So the suffix, the first bytes and the entries must all be TorchScript's."""
+    from export.sources.kind import WORDS, kind_of
+
+    path = archive.folder / name
+    kind = kind_of(path)
+    with path.open("rb") as stream:
+        begins = stream.read(len(_ZIP))
+    if kind != "torchscript":
+        observed = WORDS[kind]
+    elif path.suffix != ".pt":
+        observed = f"{WORDS[kind]} by its entries, and the suffix {path.suffix or '(none)'}"
+    elif begins != _ZIP:
+        observed = f"other bytes before its archive: {begins.hex(' ')}"
+    else:
+        return
+    raise MigrationRefused(
+        f"{archive.shown}: {archive.handler} cannot run this file in TorchServe either"
+        if kind != "torchscript"
+        else f"{archive.shown}: its network is not a plain TorchScript file",
+        observed=f"{name}, {observed}",
+        expected=f"{WORDS['torchscript']} whose name ends in .pt",
+        fix="name the file as the source of a specification (docs/spec.md): onnx, torch_export or checkpoint"
+        if kind != "torchscript"
+        else "save it with torch.jit.save as model.pt and archive it again",
+    )
 
 
 def keep_files(archive: Archive, home: Path) -> None:
