@@ -1,1 +1,1 @@
-"""The HTML report of a rollout: `page.render` draws what `data.ReportData` holds, `build` gathers it."""
+"""The HTML report of a rollout: `page.render` draws a `data.ReportData`; `build` completes one from the store."""
