@@ -39,6 +39,8 @@ class TorchServeLoader:
         """``timeout``: of one version's load, seconds. ``reason``: why a handler could not start, where it said so."""
         self._client, self._archives, self._log, self._timeout, self._reason = client, archives, log, timeout, reason
         self._lock = threading.RLock()
+        #: Held while a version is ended, and while it is seen which there are and which of them are to stay after all.
+        self._ending = threading.Lock()
         self._loaded: dict[str, set[int]] = {}
         self._stale: set[str] = set()
         self._retiring: dict[tuple[str, int], float] = {}
@@ -89,10 +91,13 @@ class TorchServeLoader:
 
         Returns those that TorchServe refuses, with reasons. Raises ServerUnavailable when it does not answer.
         """
-        there = {found.version for found in self._client.describe(model)}
-        with self._lock:
-            stale = model in self._stale
-            self._stale.discard(model)
+        with self._ending:
+            there = {found.version for found in self._client.describe(model)}
+            with self._lock:
+                for version in versions:
+                    self._retiring.pop((model, version), None)
+                stale = model in self._stale
+                self._stale.discard(model)
         failed: dict[int, VersionLoadFailed] = {}
         for version in versions:
             try:
@@ -115,12 +120,13 @@ class TorchServeLoader:
 
     def unload(self, model: str) -> None:
         """Ends all versions of a model at once. Raises ServerUnavailable."""
-        self._unregister(model, [found.version for found in self._client.describe(model)])
-        with self._lock:
-            self._loaded.pop(model, None)
-            self._stale.discard(model)
-            self._defaults.pop(model, None)
-            self._retiring = {item: due for item, due in self._retiring.items() if item[0] != model}
+        with self._ending:
+            self._unregister(model, [found.version for found in self._client.describe(model)])
+            with self._lock:
+                self._loaded.pop(model, None)
+                self._stale.discard(model)
+                self._defaults.pop(model, None)
+                self._retiring = {item: due for item, due in self._retiring.items() if item[0] != model}
         self._log.info("unloaded", model=model)
 
     def reap_orphans(self) -> None:
@@ -132,14 +138,16 @@ class TorchServeLoader:
             return
         self._look_at = now + _LOOK_SECONDS
         for model, version in due:
+            if not self._ending.acquire(blocking=False):
+                return  # the thread that loads is looking; the next call is soon
             try:
                 self._end(model, version)
             except SlipwayError as problem:
                 self._log.warning("a version could not be ended yet", model=model, version=version, reason=str(problem))
+            finally:
+                self._ending.release()
 
     def _bring(self, model: str, version: int, there: bool, stale: bool) -> None:
-        with self._lock:
-            self._retiring.pop((model, version), None)
         archive = self._archives.ensure(model, version)
         workers = self._archives.workers(model)
         if there and not stale:
@@ -174,6 +182,7 @@ class TorchServeLoader:
             self._loaded[model] = set(good)
 
     def _end(self, model: str, version: int) -> None:
+        """With ``_ending`` held: whatever retires now stays so until it is ended."""
         waiting = next((found for found in self._client.describe(model) if found.version == version), None)
         with self._lock:
             since = self._retiring.get((model, version))
