@@ -39,10 +39,16 @@ class QueueExporter:
     """``/metrics`` on loopback, on threads of its own; a scrape asks the management API."""
 
     def __init__(self, host: str, port: int, client: ManagementClient) -> None:
+        """Raises OSError when the port is taken. ``port`` 0: any that is free, see :attr:`port`."""
         self._server = ThreadingHTTPServer((host, port), _handler(client))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="queue-exporter", daemon=True)
         self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The port that it answers at."""
+        return int(self._server.server_address[1])
 
     def close(self) -> None:
         """Stops answering and frees the port."""

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from serving.torchserve.config import LOG4J, TorchServeConfig, properties, properties_text
+from serving.torchserve.private_folder import make_private
 from slipway.files import write_atomically
 
 _MAIN = "org.pytorch.serve.ModelServer"
@@ -19,11 +20,13 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 
 def prepare(config: TorchServeConfig) -> None:
-    """Makes the folders, empties the temporary one and writes the configuration.
+    """Makes the folders, empties the temporary one and writes the configuration. Raises ServerStartFailed when that one
+    is somebody else's.
 
     Workers that stop leave unpacked archives and compiled programs in TMPDIR (0.12; AOTInductor 95 MB each)."""
     shutil.rmtree(config.temporary, ignore_errors=True)
-    for folder in (config.temporary, config.store, workflows(config), working_directory(config)):
+    make_private(config.temporary)
+    for folder in (config.store, workflows(config), working_directory(config)):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_atomically(config.properties_file, properties_text(properties(config)))
     write_atomically(config.log_config, LOG4J)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,14 +17,14 @@ from serving.torchserve.config import Ports, TorchServeConfig
 from serving.torchserve.exporter import QueueExporter
 from serving.torchserve.installation import find_torchserve
 from serving.torchserve.management import ManagementClient
+from serving.torchserve.private_folder import temporary_folder
 from slipway.errors import ServerStartFailed
 from slipway.settings import Settings
 
 _HOST = "127.0.0.1"
 _LIVE_POLL = 0.1
 _TAKEN = "Address already in use"
-#: The kernel's limit of a Unix socket's path is 108 bytes; workers' sockets are ``<TMPDIR>/.ts.sock.<number>``.
-_LONGEST_FOLDER = 108 - len("/.ts.sock.999999") - 1
+__all__ = ["TorchServeServer", "choose_ports", "configure", "temporary_folder"]
 
 
 def configure(settings: Settings) -> TorchServeConfig:
@@ -44,14 +42,6 @@ def configure(settings: Settings) -> TorchServeConfig:
 def choose_ports() -> Ports:
     """Ports of loopback that are free now."""
     return Ports(*ports.free_ports(_HOST, 6))
-
-
-def temporary_folder(folder: Path) -> Path:
-    """TMPDIR of one server: in its folder, or by that folder's name in the system's where the path is too long."""
-    own = folder / "tmp"
-    if len(str(own).encode()) <= _LONGEST_FOLDER:
-        return own
-    return Path(tempfile.gettempdir()) / f"slipway-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:10]}"
 
 
 @dataclass
@@ -85,6 +75,8 @@ class TorchServeServer:
         ``give_up``: asked while waiting; True ends the wait, with ServerStartFailed too.
         """
         swept = leftovers.sweep(self.config.temporary)
+        # somebody may have taken the name since it was chosen: it is free while nothing runs
+        self.config = replace(self.config, temporary=temporary_folder(self.config.folder))
         launcher.prepare(self.config)
         argv, environment = launcher.command(self.config)
         self._reasons.clear()
@@ -99,7 +91,7 @@ class TorchServeServer:
             if self.process.returncode is not None or time.monotonic() > deadline or give_up():
                 raise self._failed(timeout)
             time.sleep(_LIVE_POLL)
-        self._exporter = QueueExporter(host, chosen.queue, self.client)
+        self._export_queues(self.client)
         return self.client
 
     def move_ports(self) -> None:
@@ -137,6 +129,19 @@ class TorchServeServer:
         if self.process is not None:
             values |= {"pid": self.process.pid, "ticks": self.process.ticks}
         return values
+
+    def _export_queues(self, client: ManagementClient) -> None:
+        """At its port, or at another one when somebody took it meanwhile. Raises ServerStartFailed."""
+        host, wanted = self.config.host, self.config.ports
+        try:
+            self._exporter = QueueExporter(host, wanted.queue, client)
+        except OSError as taken:
+            try:
+                self._exporter = QueueExporter(host, 0, client)
+            except OSError as problem:
+                raise ServerStartFailed("the exporter of TorchServe's queues has no port", observed=problem) from taken
+            self.config = replace(self.config, ports=replace(wanted, queue=self._exporter.port))
+            self.log.warning("the port of the queues' exporter was taken", port=wanted.queue, now=self._exporter.port)
 
     def _line(self, line: str) -> None:
         fields = log_lines.parse(line)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from serving.json_log import open_log
 from serving.torchserve import launcher
 from serving.torchserve.config import LOG4J, SECRETS, Ports, TorchServeConfig, properties, properties_text
 from serving.torchserve.exporter import queue_text
 from serving.torchserve.installation import TorchServeInstallation, find_torchserve
 from serving.torchserve.java import Java, find_java, java_version
 from serving.torchserve.log_lines import parse
-from serving.torchserve.management import VersionInfo, WorkerInfo
-from serving.torchserve.server import temporary_folder
-from slipway.errors import EnvironmentUnfit
+from serving.torchserve.management import ManagementClient, VersionInfo, WorkerInfo
+from serving.torchserve.private_folder import make_private
+from serving.torchserve.server import TorchServeServer, temporary_folder
+from slipway.errors import EnvironmentUnfit, ServerStartFailed
 
 PORTS = Ports(http=7001, grpc=7002, management=7003, management_grpc=7004, metrics=7005, queue=7006)
 
@@ -127,6 +132,76 @@ def test_a_folder_that_is_too_deep_for_sockets_is_moved(tmp_path: Path) -> None:
     deep = tmp_path / ("x" * 60) / ("y" * 60)
     moved = temporary_folder(deep)
     assert len(str(moved)) < 90 and moved == temporary_folder(deep) != temporary_folder(deep.parent)
+
+
+@pytest.fixture
+def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A server's folder whose TMPDIR goes into the system's, which is an empty one here."""
+    (tmp_path / "system").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "system"))
+    return tmp_path / ("x" * 60) / ("y" * 60)
+
+
+def squat(path: Path, how: str) -> None:
+    """What another user could have put there first."""
+    if how == "link":
+        (path.parent / "elsewhere").mkdir(mode=0o700)
+        path.symlink_to(path.parent / "elsewhere")
+    elif how == "file":
+        path.write_text("")
+    else:
+        path.mkdir(mode=0o700)
+        path.chmod(0o777 if how == "open" else 0o700)
+
+
+@pytest.mark.parametrize("how", ["open", "link", "file", "foreign"])
+def test_a_folder_that_somebody_else_made_first_is_not_taken(
+    deep: Path, config: TorchServeConfig, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    expected = temporary_folder(deep)
+    squat(expected, how)
+    if how == "foreign":
+        me = os.geteuid()
+        monkeypatch.setattr("os.geteuid", lambda: me + 1)
+    assert temporary_folder(deep) != expected
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)  # what another user's folder withstands
+    with pytest.raises(ServerStartFailed, match="not only ours"):
+        launcher.prepare(replace(config, temporary=expected))
+
+
+def test_our_own_folder_is_found_again_also_when_the_first_name_becomes_free(deep: Path) -> None:
+    first = temporary_folder(deep)
+    squat(first, "file")
+    second = temporary_folder(deep)
+    make_private(second)
+    first.unlink()
+    assert temporary_folder(deep) == second
+    second.rmdir()
+    assert temporary_folder(deep) == first
+    for _ in range(20):
+        with suppress(EnvironmentUnfit):
+            squat(temporary_folder(deep), "file")
+    with pytest.raises(EnvironmentUnfit, match="shorter path"):
+        temporary_folder(deep)
+
+
+def test_an_exporter_whose_port_was_taken_gets_another(config: TorchServeConfig, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        wanted = replace(config, ports=replace(PORTS, queue=taken.getsockname()[1]))
+        server = started(wanted, tmp_path)
+        assert server.state()["queue_metrics"] != f"127.0.0.1:{wanted.ports.queue}"
+        with socket.create_connection(("127.0.0.1", server.config.ports.queue), timeout=5):
+            server.stop(grace=0)
+
+
+def started(config: TorchServeConfig, folder: Path) -> TorchServeServer:
+    """A server whose process is a shell that waits, and that counts as live at once."""
+    installation = replace(config.installation, java=Java(fake_java(folder / "waits", "up; exec sleep 60"), 17))
+    server = TorchServeServer(replace(config, installation=installation), folder, open_log("torchserve-test", folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ManagementClient, "live", lambda self, timeout: True)
+        server.start(5.0, lambda: False)
+    return server
 
 
 def test_log_levels_are_quiet_and_what_workers_print_is_kept() -> None:
