@@ -83,7 +83,7 @@ def _table(images: Sequence[Path], predictions: Sequence[Prediction]) -> list[tu
 
 
 def _draw(images: Sequence[Path], encoded: Sequence[bytes], predictions: Sequence[Prediction], out: Path) -> list[Path]:
-    """``out`` for one image, ``<out>-<image>`` for several. Raises OutputUnwritable."""
+    """Writes to the names of :func:`_targets`, without images that were refused. Raises OutputUnwritable."""
     import io
 
     from PIL import Image, ImageOps
@@ -91,10 +91,9 @@ def _draw(images: Sequence[Path], encoded: Sequence[bytes], predictions: Sequenc
     from serving.drawing import draw
 
     written = []
-    for path, content, result in zip(images, encoded, predictions, strict=True):
+    for target, content, result in zip(_targets(images, out), encoded, predictions, strict=True):
         if result.error is not None:
             continue
-        target = out if len(images) == 1 else out.with_stem(f"{out.stem}-{path.stem}")
         with Image.open(io.BytesIO(content)) as opened:
             upright = ImageOps.exif_transpose(opened).convert("RGB")
         try:
@@ -103,6 +102,19 @@ def _draw(images: Sequence[Path], encoded: Sequence[bytes], predictions: Sequenc
             raise OutputUnwritable("the drawing cannot be written", observed=f"{target}: {problem}") from problem
         written.append(target)
     return written
+
+
+def _targets(images: Sequence[Path], out: Path) -> list[Path]:
+    """``out`` for one image, ``<out>-<image>`` for several; images of the same name are numbered from 2."""
+    if len(images) == 1:
+        return [out]
+    targets: list[Path] = []
+    for path in images:
+        target, number = out.with_stem(f"{out.stem}-{path.stem}"), 2
+        while target in targets:
+            target, number = out.with_stem(f"{out.stem}-{path.stem}-{number}"), number + 1
+        targets.append(target)
+    return targets
 
 
 def _edge() -> str:

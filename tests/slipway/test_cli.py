@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
+from serving.client import Prediction
 from slipway.repository import Repository
 from tests.slipway.publishing import publication
 
@@ -99,3 +102,28 @@ def test_shell_completion_offers_published_models(slipway, project: dict[str, st
     env = {**project, "_SLIPWAY_COMPLETE": "complete_bash", "COMP_WORDS": "slipway rollback d", "COMP_CWORD": "2"}
     run = slipway(env=env)
     assert run.stdout.split() == ["digits"], run.stderr
+
+
+def test_drawings_of_images_with_one_name_do_not_overwrite_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from slipway.cli.predict import predict
+
+    class Client:
+        def __init__(self, address: str) -> None: ...
+        def __enter__(self) -> "Client":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def ask(self, model: str, images: list[bytes], *_: object) -> SimpleNamespace:
+            return SimpleNamespace(predictions=[Prediction() for _ in images], version=1, request_id="r")
+
+    monkeypatch.setattr("serving.client.PredictClient", Client)
+    images = [tmp_path / name for name in ("a/x.png", "b/x.png", "x-2.png", "c/x.jpg")]
+    for width, path in enumerate(images, 10):
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (width, 8)).save(path)
+    predict("digits", images, url="http://127.0.0.1:9", draw=tmp_path / "out.png")
+    names = ["out-x.png", "out-x-2.png", "out-x-2-2.png", "out-x-3.png"]
+    assert [Image.open(tmp_path / name).width for name in names] == [10, 11, 12, 13]
+    assert ", ".join(str(tmp_path / name) for name in names) in "".join(capsys.readouterr().out.splitlines())
