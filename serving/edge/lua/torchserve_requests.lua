@@ -3,6 +3,7 @@ local protocol = {}
 do
   local LONGEST_QUERY, MOST_PARAMETERS = 1024, 32 -- bytes; decoded and quoted they fit the frontend's 8 KiB of headers
   local MOST_PARTS = 16 -- of a multipart form: its decoder holds any number (Netty 4.1.53, CVE-2024-29025)
+  local LONGEST_HEAD = 4096 -- bytes of a part's headers
   -- Everything else stops here: the frontend reads headers as UTF-8, holds 8 KiB of them, and hands them to workers.
   local KEPT = { ["content-type"] = true, ["content-length"] = true, ["transfer-encoding"] = true, host = true,
     ["x-request-id"] = true, traceparent = true }
@@ -81,19 +82,48 @@ do
     if char then json.fail(text, at, "nothing after the value") end
   end
 
-  local function check_multipart(headers, body)
-    local written = headers:get("content-type") or ""
-    local boundary = string.match(written, 'boundary="([^"]+)"') or string.match(written, "boundary=([^%s;\"]+)")
-    if not boundary or #boundary > 70 then -- RFC 2046, 5.1.1
-      errors.raise("REQUEST_MALFORMED", "multipart/form-data needs a boundary of 1 to 70 characters")
+  -- The one form of the header that every parser reads alike: of several boundaries Netty takes the first, whatever
+  -- their letter case and quotes. -> the boundary (RFC 2046, 5.1.1, without spaces)
+  local function boundary_of(headers)
+    local name, value = string.match(headers:get("content-type") or "", "^[^;%s]+%s*;%s*(%a+)=(.+)$")
+    if value then value = string.match(value, '^"(.*)"$') or value end
+    local fit = value and string.lower(name) == "boundary" and #value <= 70
+    if not fit or not string.find(value, "^[%w'()+_,./:=?-]+$") then
+      errors.raise("REQUEST_MALFORMED", "a form's content-type is multipart/form-data; boundary=... and no more, the "
+        .. "boundary 1 to 70 of letters, digits and '()+_,-./:=?")
     end
-    local text, at, parts = body:getBytes(0, body:length()), 1, 0
+    headers:replace("content-type", 'multipart/form-data; boundary="' .. value .. '"')
+    return value
+  end
+
+  -- The headers of one part, as they stand after a boundary's line. Lines must start with a name: Netty skips blanks
+  -- and control characters there, empty lines with them. Each attribute costs it an object, so their number is bounded.
+  local function check_head(text, at)
+    local head = string.sub(text, at, at + LONGEST_HEAD)
+    local _, last = string.find(head, "^\r?\n")
+    while last and not string.find(head, "^\r?\n", last + 1) do
+      local _, ends = string.find(head, "^[%w-]+:[^\r\n]*\r?\n", last + 1)
+      if not ends and #head > LONGEST_HEAD and string.find(head, "^[%w-]+:?[^\r\n]*\r?$", last + 1) then
+        errors.raise("REQUEST_INVALID", "a part of the form has more than " .. LONGEST_HEAD .. " bytes of headers")
+      end
+      if not ends then errors.raise("REQUEST_MALFORMED", "a part of the form has headers that are not NAME: VALUE") end
+      last = ends
+    end
+    if last and string.find(string.sub(head, 1, last), "[Mm][Uu][Ll][Tt][Ii][Pp][Aa][Rr][Tt]/[Mm][Ii][Xx][Ee][Dd]") then
+      errors.raise("REQUEST_INVALID", "the form holds multipart/mixed; send every file as a part of its own")
+    end
+  end
+
+  local function check_multipart(headers, body)
+    local mark, text = "--" .. boundary_of(headers), body:getBytes(0, body:length())
+    local at, parts = string.find(text, mark, 1, true), 0
     while at do
-      at, parts = string.find(text, "--" .. boundary, at, true), parts + 1
+      parts = parts + 1
       if parts > MOST_PARTS then
         errors.raise("REQUEST_INVALID", "the form has more than " .. MOST_PARTS .. " parts")
       end
-      at = at and at + #boundary
+      check_head(text, at + #mark)
+      at = string.find(text, mark, at + 1, true)
     end
   end
 

@@ -149,29 +149,52 @@ def json_bodies() -> list[Hostile]:
 
 
 def forms() -> list[Hostile]:
-    """Multipart bodies that an old decoder could choke on."""
+    """Multipart bodies that an old decoder could choke on, and headers that two parsers read differently."""
     part = b'--B\r\nContent-Disposition: form-data; name="%d"\r\n\r\nx\r\n'
     many = b"".join(part % number for number in range(5000)) + b"--B--\r\n"
     form = "multipart/form-data"
-    return [
-        Hostile(
-            "form-many",
-            400,
-            "REQUEST_INVALID",
-            path=PREDICT,
-            body=many,
-            headers={"Content-Type": f"{form}; boundary=B"},
-        ),
-        Hostile("form-unbounded", 400, "REQUEST_MALFORMED", path=PREDICT, body=many, headers={"Content-Type": form}),
-        Hostile(
-            "form-long-boundary",
-            400,
-            "REQUEST_MALFORMED",
-            path=PREDICT,
-            body=many,
-            headers={"Content-Type": f"{form}; boundary={'B' * 71}"},
-        ),
+    bodies = {"many": (400, "REQUEST_INVALID", many)} | _parts()
+    found = [
+        Hostile(f"form-{name}", status, code, path=PREDICT, body=body, headers={"Content-Type": f"{form}; boundary=B"})
+        for name, (status, code, body) in bodies.items()
     ]
+    headers = [
+        form,
+        f"{form}; boundary={'B' * 71}",
+        f"{form}; boundary=",
+        f'{form}; boundary=""',
+        f'{form}; boundary="B',
+        f"{form}; boundary=B C",
+        f'{form}; boundary=B; x=boundary="fake"',
+        f"{form}; Boundary=B; boundary=fake",
+        f"{form}; boundary=fake; BOUNDARY=B",
+        f"{form}; charset=utf-8; boundary=B",
+        f"{form}; boundaryx=B",
+        f"{form}; boundary*=utf-8''B",
+        f"{form}; ; boundary=B",
+    ]
+    return found + [
+        Hostile(f"form-header-{item[19:60]}", 400, "REQUEST_MALFORMED", path=PREDICT, body=many, headers=media)
+        for item in headers
+        for media in [{"Content-Type": item}]
+    ]
+
+
+def _parts() -> dict[str, tuple[int, str, bytes]]:
+    """Forms of one part that its decoder makes many things of."""
+    start = b'--B\r\nContent-Disposition: form-data; name="data"'
+    inner = b'--in\r\nContent-Disposition: file; filename="a"\r\n\r\nx\r\n' * 500 + b"--in--\r\n--B--\r\n"
+    mixed = b"\r\nContent-Type: multipart/mixed; boundary=in"
+    refused, malformed = (400, "REQUEST_INVALID"), (400, "REQUEST_MALFORMED")
+    return {
+        "mixed": (*refused, start + mixed + b"\r\n\r\n" + inner),
+        "mixed-in-capitals": (*refused, start + mixed.replace(b"multi", b"MuLTi") + b"\n\n" + inner),
+        "mixed-after-a-blank-line": (*malformed, start + b"\r\n \r\n\r\n" + mixed[2:] + b"\r\n\r\n" + inner),
+        "mixed-at-a-tab": (*malformed, start.replace(b"\n", b"\n\t\r\n\r\n") + mixed + b"\r\n\r\n" + inner),
+        "attributes": (*refused, start + b";a=b" * 100_000 + b"\r\n\r\nx\r\n--B--\r\n"),
+        "headers": (*refused, start + b"\r\nX-Y: z" * 100_000 + b"\r\n\r\nx\r\n--B--\r\n"),
+        "nameless-header": (*malformed, start + b"\r\nno name\r\n\r\nx\r\n--B--\r\n"),
+    }
 
 
 def all_cases() -> list[Hostile]:

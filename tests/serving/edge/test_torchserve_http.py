@@ -53,10 +53,21 @@ def test_json_and_forms_arrive(torchserve: TorchServeRig) -> None:
     headers = {"Content-Type": "application/json"}
     assert told(torchserve.request("POST", PREDICT, b' {"images": ["eA=="]} ', headers))["field"] == "body"
     form = b'--B\r\nContent-Disposition: form-data; name="data"; filename="a.jpg"\r\n\r\n12345\r\n--B--\r\n'
-    for boundary in ("B", '"B"'):
-        media = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    for media_type in ("multipart/form-data; boundary=B", 'Multipart/Form-Data;BOUNDARY="B"'):
+        media = {"Content-Type": media_type}
         answer = told(torchserve.request("POST", PREDICT, form, media))
         assert (answer["field"], answer["bytes"]) == ("data", 5)
+
+
+def test_a_form_may_hold_anything_in_its_parts_and_any_boundary(torchserve: TorchServeRig) -> None:
+    boundary = "----=_Part_0'()+_,./:?"
+    content = b"\xff\xd8 multipart/mixed \r\n --x\r\n\t--B " * 1000
+    head = 'Content-Disposition: form-data; name="data"; filename="Grüße.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    form = f"--{boundary}\r\n{head}".encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    for written in (boundary, f'"{boundary}"'):
+        media = {"Content-Type": f"multipart/form-data; boundary={written}"}
+        answer = told(torchserve.request("POST", PREDICT, form, media))
+        assert (answer["field"], answer["bytes"]) == ("data", len(content))
 
 
 @pytest.mark.parametrize(
