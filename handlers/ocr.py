@@ -137,7 +137,8 @@ class Ocr:
         image = picture.image()
         with stage("resize"):
             seen = view(picture.size, self.settings.min_side, self.settings.max_side, self.settings.max_scale)
-            return _Page(row, Source(np.asarray(image)), seen, shown(image, seen), options)
+            pixels = shown(image, seen, self.contract.preprocess.max_pixels)
+            return _Page(row, Source(np.asarray(image)), seen, pixels, options)
 
     def _read_pages(self, pages: Sequence[_Page], networks: Networks) -> list[OcrResult]:
         lines = self._lines(pages, networks)

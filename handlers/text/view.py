@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from handlers.text.quads import Quads
+from slipway.contract import Preprocess
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -16,6 +17,7 @@ Pixels = npt.NDArray[np.uint8]
 STRIDE = 32
 #: A picture that is longer gets borders along its long sides: text that fills a strip from edge to edge is not found.
 _LONGEST = 8.0
+_FILTER = Image.Resampling.BILINEAR
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,34 @@ def _missing(long: int, short: int) -> int:
     return max(0, int(np.ceil((long / _LONGEST - short) / 2)))
 
 
-def shown(image: Image.Image, view: View) -> Pixels:
-    """uint8[H, W, 3]: the network's input."""
-    if view.border != (0, 0):
-        across, down = view.border
-        framed = Image.new("RGB", (image.width + 2 * across, image.height + 2 * down), _edge(image))
-        framed.paste(image, view.border)
+def shown(image: Image.Image, view: View, max_pixels: int = Preprocess.max_pixels) -> Pixels:
+    """uint8[H, W, 3]: the network's input.
+
+    A tall strip whose borders would make it larger than ``max_pixels`` is resized along its columns first: its pixels
+    may differ by a rounding from those of the other order. All other pictures are resized along their rows first.
+    """
+    across, down = view.border
+    if not across:
+        return np.asarray(_resized(image, down, view.input))
+    if (image.width + 2 * across) * image.height > max_pixels:
+        turned = _resized(image.transpose(Image.Transpose.TRANSPOSE), across, view.input[::-1])
+        return np.asarray(turned.transpose(Image.Transpose.TRANSPOSE))
+    framed = Image.new("RGB", (image.width + 2 * across, image.height), _edge(image))
+    framed.paste(image, (across, 0))
+    return np.asarray(framed.resize(view.input, _FILTER))
+
+
+def _resized(image: Image.Image, down: int, size: tuple[int, int]) -> Image.Image:
+    """The picture with borders of ``down`` pixels above and below, at ``size``. Pillow resizes along the rows first and
+    a border's rows stay what they are, so rows are made short before there are many: to the same pixels, and a strip of
+    65535x1 never becomes a picture of 65535x8193."""
+    if down:
+        colour = _edge(image)
+        image = image.resize((size[0], image.height), _FILTER)
+        framed = Image.new("RGB", (size[0], image.height + 2 * down), colour)
+        framed.paste(image, (0, down))
         image = framed
-    return np.asarray(image.resize(view.input, Image.Resampling.BILINEAR))
+    return image.resize(size, _FILTER)
 
 
 def _edge(image: Image.Image) -> tuple[int, int, int]:
