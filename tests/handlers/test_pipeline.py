@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from handlers.classification import ClassificationResult
 from handlers.networks import open_network
@@ -59,6 +63,56 @@ def test_bad_images_cost_the_others_nothing(contract: Contract, network: RunNetw
     good = [answer for answer in answers if isinstance(answer, ClassificationResult)]
     for expected, answer in zip(pipeline.run(IMAGES[:6]), good, strict=True):
         assert same(expected, answer)
+
+
+_PEAK = """
+import io, sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from handlers.pipeline import Pipeline
+from slipway.contract import Contract
+contract = Contract.read(Path(sys.argv[1]))
+stream = io.BytesIO()
+Image.new("RGB", (5000, 4000)).save(stream, "PNG", compress_level=1)
+pipeline = Pipeline(contract, lambda pixels: np.zeros((len(pixels), 5), np.float32))
+found = pipeline.run([stream.getvalue()] * int(sys.argv[2]))
+assert len(found) == int(sys.argv[2])
+# not ru_maxrss, which a child inherits from the process that starts it
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc")
+def test_large_pictures_of_a_request_are_not_held_together(contract: Contract, tmp_path: Path) -> None:
+    """4 pictures of 20 megapixels take no more than one: each is 80 MB when decoded."""
+    (tmp_path / "contract.json").write_text(contract.to_json())
+
+    def peak(images: int) -> int:
+        command = [sys.executable, "-c", _PEAK, str(tmp_path / "contract.json"), str(images)]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) * 1024
+
+    one, four = peak(1), peak(4)
+    assert four - one < 40_000_000, f"{one / 1e6:.0f} MB for one, {four / 1e6:.0f} MB for four"
+
+
+def test_large_pictures_part_no_small_ones(contract: Contract, network: RunNetwork) -> None:
+    """Groups are cut by pixels only, in order, and a picture of any size has its answer in its own place."""
+    stream = io.BytesIO()
+    Image.new("RGB", (6000, 5000), "red").save(stream, "PNG")
+    sizes: list[int] = []
+
+    def counting(pixels: np.ndarray) -> np.ndarray:
+        sizes.append(len(pixels))
+        return network(pixels)
+
+    pipeline = Pipeline(contract, counting)
+    mixed = [*IMAGES[:4], stream.getvalue(), b"junk", stream.getvalue(), *IMAGES[4:7]]
+    answers = pipeline.run(mixed, [pipeline.task.options({"top_k": 1 + index % 5}) for index in range(len(mixed))])
+    assert sizes == [4, 1, 4]
+    assert isinstance(answers[5], ImageFormatUnsupported)
+    for index in (0, 3, 4, 6, 9):
+        assert same(pipeline.run([mixed[index]], {"top_k": 1 + index % 5})[0], answers[index])
 
 
 def test_no_network_call_without_a_good_image(contract: Contract) -> None:
