@@ -7,7 +7,7 @@ tiles as well, where the contract says so (handlers.tiling).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -150,7 +150,14 @@ class Detection(SingleNetwork):
         # a network may answer anything; what lies beyond the picture and its own size around it says nothing more
         limit = np.array(prepared.size * 2, np.float64)
         found = Candidates(np.clip(boxes, -limit, 2 * limit), found.scores, found.classes)
-        return self._suppressed(found.take(areas(clipped(found.boxes, prepared.size)) > 0), options)
+        found = found.take(areas(clipped(found.boxes, prepared.size)) > 0)
+        kept = self._suppressed(found, options)
+        if options.classes is None or not self.settings.tile.wanted(prepared.size, self._input, options.tile):
+            return kept
+        # a piece of an object is known by the whole one, which may be of a class that was not asked for: until then
+        # the others stay
+        others = tuple(index for index in range(len(self._labels)) if index not in options.classes)
+        return joined([kept, self._suppressed(found, replace(options, classes=others))])[0]
 
     def _suppressed(self, found: Candidates, options: DetectionOptions) -> Candidates:
         with stage("nms"):
@@ -174,7 +181,7 @@ class Detection(SingleNetwork):
         return self._result(self._suppressed(found.take(~piece), options), size, options)
 
     def _result(self, found: Candidates, size: tuple[int, int], options: DetectionOptions) -> DetectionResult:
-        best = found.first(options.max_detections)
+        best = found.of(options.classes).first(options.max_detections)
         boxes = clipped(best.boxes, size).astype(np.float32)
         return DetectionResult(boxes, best.scores, tuple(self._labels[index] for index in best.classes))
 

@@ -330,6 +330,45 @@ def test_tiles_find_what_the_whole_picture_is_too_small_for() -> None:
     assert len(untiled.boxes) < 3
 
 
+def half_an_eight(pixels: npt.NDArray[np.uint8]) -> Floats:
+    """A detector of black and white: what a tile's border cuts is read as magenta, the same object whole as lime."""
+    answers = np.zeros((len(pixels), 1, 7), np.float32)
+    for row, image in enumerate(pixels):
+        y, x = np.nonzero(image.sum(axis=2) > 700)
+        if len(x) and y.max() - y.min() > 55:
+            cut = x.max() == SIDE - 1 or x.min() == 0
+            answers[row, 0, :4] = x.min(), y.min(), x.max() + 1, y.max() + 1
+            answers[row, 0, 4 + (not cut)] = 0.8 if cut else 0.9
+    return answers
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+@pytest.mark.parametrize("most", [1, 50])
+def test_a_filter_by_class_shows_no_piece_that_the_whole_answer_denies(agnostic: bool, most: int) -> None:
+    image = Image.new("RGB", (160, SIDE))
+    ImageDraw.Draw(image).rectangle((90, 30, 139, 94), fill="white")
+    settings = {"tile": {"enabled": "always", "whole": False}, "class_agnostic": agnostic, "max_detections": most}
+    pipeline = Pipeline(contract(**settings), half_an_eight)
+    file = encode(image, "PNG")
+    found = {name: pipeline.run([file], {"classes": name})[0] for name in LABELS}
+    (everything,) = pipeline.run([file])
+    assert everything.labels == ("lime",) and everything.boxes.tolist() == [[90, 30, 140, 95]]
+    assert [found[name].labels for name in LABELS] == [(), ("lime",), ()]
+    assert found["lime"].boxes.tolist() == everything.boxes.tolist()
+
+
+def test_a_filter_by_class_is_no_narrower_for_others_that_score_higher() -> None:
+    """``max_detections`` counts what was asked for, in tiles as in one view."""
+    image = picture("retina.jpg")
+    draw = ImageDraw.Draw(image)
+    for box, colour in (((100, 100, 108, 106), 0), ((90, 120, 98, 126), 1), ((110, 110, 118, 116), 2)):
+        draw.rectangle(box, fill=COLOURS[colour])
+    pipeline = Pipeline(contract(tile={"max_tiles": 400}), colours)
+    (found,) = pipeline.run([encode(image, "PNG")], {"classes": "cyan", "max_detections": 1})
+    assert found.labels == ("cyan",)
+    assert found.boxes.tolist() == [[110, 110, 119, 117]]
+
+
 def test_crops_are_what_lies_in_the_boxes() -> None:
     image = picture()
     task = Detection(contract())
