@@ -43,7 +43,7 @@ class Row:
 
 
 def holds(rows: Sequence[Row]) -> bool:
-    """Whether every sample that could be compared is the same, and there was one."""
+    """Whether every sample that both sides answer is the same, and there is one; two errors are no proof."""
     compared = [row.same for row in rows if row.same is not None]
     return bool(compared) and all(compared)
 
@@ -56,7 +56,7 @@ def unanswered(name: str, original: Asked, migrated: str | None) -> Row | None:
         return Row(name, False, None, note=f"only the archive's handler answers: {migrated}")
     if migrated is None:
         return Row(name, None, None, note=f"only the migrated model answers: {original.error}")
-    return Row(name, True, 0.0, note="both refuse it")
+    return Row(name, None, None, note="both refuse it")
 
 
 def compare_bytes(name: str, original: bytes, migrated: bytes, tolerance: float) -> Row:

@@ -16,6 +16,7 @@ from export.images import image_files
 from export.migrate import parity
 from export.migrate.archive import Archive, read_archive
 from export.migrate.asked import Asked, ask_original, ask_served
+from export.migrate.homes import home_of
 from export.migrate.parity import Row
 from export.migrate.unpack import unpack
 from export.steps import Progress, Steps
@@ -115,17 +116,20 @@ class _Migration:
             )
         stock.check_stock(archive, self.wish.allow_code)
         samples = self._samples(image_files(self._folder, "sample"))
-        home = self.settings.root / "var" / "migrated" / model.replace("-", "_")
+        home = home_of(model, self.settings.root, folder / "staged")
         with self.steps.step("map the handler"):
-            stock.keep_files(archive, home)
-            mapped = stock.map_stock(archive, model, home, self.settings.root, self.wish.size or _one_size(samples))
+            stock.keep_files(archive, home.staged)
+            size = self.wish.size or _one_size(samples)
+            mapped = stock.map_stock(archive, model, home.staged, home.staged_root, size)
             text = _yaml({**mapped.values, **self._rest(mapped.values.get("gates", {}))}, archive)
-            path = home / f"{model}.yaml"
+            path = home.staged / f"{model}.yaml"
             write_atomically(path, text)
         rows = self._compare_stock(archive, mapped, path, samples, folder)
         same = parity.holds(rows)
         if written := same or self.wish.accept_different:
-            _write(spec_path, text)
+            write_atomically(path, home.settled(text))
+            with home.moved():
+                _write(spec_path, home.settled(text))
         return Migration(
             model=model,
             kind="stock",
@@ -144,7 +148,7 @@ class _Migration:
         from export.migrate.migrated import MigratedModel
 
         with self.steps.step("ask the migrated model"):
-            migrated = MigratedModel(path, self.settings)
+            migrated = MigratedModel(path, self.settings.model_copy(update={"root": folder / "staged"}))
             ours = [migrated.answer(sample.read_bytes()) for sample in samples]
         with self.steps.step("ask the archive's handler"):
             theirs = ask_original(archive, samples, folder / "asked")
@@ -180,8 +184,15 @@ class _Migration:
         good = [
             (sample, answer.answer) for sample, answer in zip(samples, ours, strict=True) if answer.answer is not None
         ]
-        if not good or not (found.same or self.wish.accept_different):
+        if not (found.same or self.wish.accept_different):
             return found
+        if not good:
+            raise MigrationRefused(
+                f"{archive.shown}: a version is checked with an answer of its own before it serves, and there is none",
+                observed=f"{len(rows)} samples, first {rows[0].sample}: {ours[0].error}",
+                expected="a sample that the wrapped handler answers",
+                fix="give --samples with an input that the handler takes",
+            )
         publication = wrapped.publication(folder / "files", found.to_dict(), *good[0])
         return self._published(found, Repository(self.settings.repository).publish(publication))
 
@@ -261,11 +272,17 @@ def refuse_different(found: Migration) -> None:
     if found.same:
         return
     wrong = [row for row in found.rows if row.same is False]
-    none = "no sample is answered by the archive's handler, so nothing is shown"
-    first = f", first {wrong[0].sample}: {wrong[0].note or wrong[0].worst_difference}" if wrong else ""
+    if not wrong:
+        raise MigrationDiffers(
+            f"{found.model}: nothing shows that the migrated model answers as its archive does",
+            observed=f"none of {len(found.rows)} samples is answered by the archive's handler: {found.rows[0].note}",
+            expected="a sample that both sides answer",
+            fix="give --samples with inputs that TorchServe answers; --accept-different writes it all the same",
+        )
     raise MigrationDiffers(
         f"{found.model}: the migrated model does not answer as its archive does",
-        observed=f"{len(wrong)} of {len(found.rows)} samples differ{first}" if wrong else none,
+        observed=f"{len(wrong)} of {len(found.rows)} samples differ, "
+        f"first {wrong[0].sample}: {wrong[0].note or wrong[0].worst_difference}",
         expected="the same answers within the tolerance",
         fix="look at the rows; --accept-different writes it all the same",
     )

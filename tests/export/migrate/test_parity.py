@@ -94,8 +94,11 @@ def test_sides_without_an_answer() -> None:
     only_here, only_there = parity.unanswered("a", none, None), parity.unanswered("a", there, "IMAGE_CORRUPT")
     neither = parity.unanswered("a", none, "IMAGE_CORRUPT")
     assert only_here is not None and only_there is not None and neither is not None
-    assert (only_here.same, only_there.same, neither.same) == (None, False, True)
+    assert (only_here.same, only_there.same, neither.same) == (None, False, None)
     assert not parity.holds([only_here])
     assert not parity.holds([])
     assert not parity.holds([neither, only_there])
-    assert parity.holds([neither, only_here])
+    # two sides that say nothing have shown nothing
+    assert not parity.holds([neither, only_here])
+    answered = parity.compare_bytes("b", b"{}", b"{}", 0.01)
+    assert parity.holds([neither, only_here, answered])

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from export.migrate.run import Wish, migrate, refuse_different
-from slipway.errors import HandlerFailed, MigrationDiffers, MigrationRefused, SourceInvalid
+from slipway.errors import HandlerFailed, MigrationDiffers, MigrationRefused, OutputUnwritable, SourceInvalid
 from slipway.repository import Repository
 from slipway.settings import Settings
 from slipway.spec import ModelSpec
@@ -84,8 +84,84 @@ def test_what_the_archive_cannot_answer_shows_nothing(tmp_path: Path, grey: Path
     assert [row.same for row in found.rows] == [None, None]
     assert all("only the migrated model answers" in row.note for row in found.rows)
     assert not found.same
-    with pytest.raises(MigrationDiffers, match="does not answer"):
+    with pytest.raises(MigrationDiffers, match="nothing shows"):
         refuse_different(found)
+
+
+def test_samples_that_both_sides_refuse_show_nothing(tmp_path: Path, settings: Settings) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "x.png").write_bytes(b"\x89PNG\r\n\x1a\nxxxx")
+    found = migrate(Wish(archives.classifier(tmp_path / "a"), broken), settings)
+    assert [(row.same, row.note) for row in found.rows] == [(None, "both refuse it")]
+    assert (found.same, found.spec) == (False, None)
+    assert not list(settings.models_dir.iterdir())
+    with pytest.raises(MigrationDiffers, match="nothing shows") as problem:
+        refuse_different(found)
+    assert "--samples" in (problem.value.fix or "")
+    archive = archives.own(tmp_path / "o")
+    own = migrate(Wish(archive, broken, allow_code=True), settings)
+    assert (own.same, own.version) == (False, None)
+    # a version without one answer could not be checked when it is served
+    with pytest.raises(MigrationRefused, match="answer of its own"):
+        migrate(Wish(archive, broken, allow_code=True, accept_different=True), settings)
+
+
+class Odd(torch.nn.Module):
+    """Answers in a shape that no classifier has."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """float[N, 3, 1]."""
+        return images.mean((2, 3)).unsqueeze(2)
+
+
+def kept(settings: Settings) -> dict[str, bytes]:
+    """Every file of migrations and specifications."""
+    folders = (settings.root / "var/migrated", settings.models_dir)
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return {path.relative_to(settings.root).as_posix(): path.read_bytes() for path in files}
+
+
+def test_a_refused_migration_leaves_the_earlier_one(
+    tmp_path: Path, photographs: Path, grey: Path, settings: Settings
+) -> None:
+    archive = archives.classifier(tmp_path / "a")
+    first = migrate(Wish(archive, photographs, name="cat-dog", count=1), settings)
+    assert first.spec is not None
+    before = kept(settings)
+    script = archives.scripted(Odd(), tmp_path / "odd.pt")
+    odd = archives.pack(tmp_path, "odd", "image_classifier", serialized_file=script)
+    with pytest.raises(MigrationRefused, match="does not answer as"):
+        migrate(Wish(odd, photographs, name="cat-dog", replace=True), settings)
+    assert kept(settings) == before
+    assert not migrate(Wish(archives.classifier(tmp_path / "b"), grey, name="cat-dog", replace=True), settings).same
+    assert kept(settings) == before
+    # neither does a model whose name differs in the dash alone
+    second = migrate(Wish(archive, photographs, name="cat_dog", count=1), settings)
+    assert second.spec is not None
+    assert before.items() <= kept(settings).items()
+    files = {str(ModelSpec.load(found.spec).one_source.torchscript) for found in (first, second) if found.spec}
+    assert len(files) == 2
+    assert all((settings.root / file).is_file() for file in files)
+
+
+def test_a_specification_that_cannot_be_written_leaves_the_earlier_files(
+    tmp_path: Path, photographs: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = archives.classifier(tmp_path / "a")
+    migrate(Wish(archive, photographs, name="m", count=1), settings)
+    before = kept(settings)
+
+    def refuse(*_: object) -> None:
+        raise OutputUnwritable("no room", observed="a full disk")
+
+    monkeypatch.setattr("export.migrate.run._write", refuse)
+    script = archives.scripted(archives.Classifier(), tmp_path / "other.pt")
+    other = archives.pack(tmp_path, "m", "image_classifier", serialized_file=script, files=archives.mapping())
+    with pytest.raises(OutputUnwritable):
+        migrate(Wish(other, photographs, count=1, replace=True), settings)
+    assert kept(settings) == before
+    assert [path.name for path in (settings.root / "var/migrated").iterdir()] == ["m"]
 
 
 def test_no_code_runs_without_leave(tmp_path: Path, photographs: Path, settings: Settings) -> None:
@@ -156,7 +232,7 @@ def test_an_own_handler_is_wrapped(tmp_path: Path, photographs: Path, settings: 
     archive = archives.own(tmp_path / "o")
     found = migrate(Wish(archive, tmp_path / "inputs", allow_code=True), settings)
     assert (found.kind, found.same, found.version, found.spec) == ("own", True, 1, None)
-    assert {row.sample: row.note for row in found.rows}["noise.bin"] == "both refuse it"
+    assert {row.sample: (row.same, row.note) for row in found.rows}["noise.bin"] == (None, "both refuse it")
     repository = Repository(settings.repository)
     repository.verify("own-digits", 1)
     contract = repository.contract("own-digits", 1)
