@@ -23,45 +23,50 @@ class Question:
     options: Any
 
 
-def answer(pipeline: Pipeline, questions: Sequence[Question]) -> list[Tensors | SlipwayError]:
+def answer(pipeline: Pipeline, questions: Sequence[Question]) -> list[Tensors | Exception]:
     """One reply per question, in order, as :func:`answers` finds them.
 
     A question whose images all failed is answered with its first image's error.
     """
     found = answers(pipeline, questions)
     return [
-        reply if isinstance(reply, SlipwayError) else _tensors(pipeline, reply, question.options)
+        reply if isinstance(reply, Exception) else _tensors(pipeline, reply, question.options)
         for reply, question in zip(found, questions, strict=True)
     ]
 
 
-def answers(pipeline: Pipeline, questions: Sequence[Question]) -> list[list[Answer] | SlipwayError]:
-    """One answer per image of each question, in order; all their images go through the network together.
+def answers(pipeline: Pipeline, questions: Sequence[Question]) -> list[list[Answer] | Exception]:
+    """One answer per image of each question, in order; all their images go through the network together. Raises
+    nothing: an exception that is no SlipwayError is a bug's, in the place of the question that it concerns.
 
-    When the network fails, each question is tried alone, so that nobody pays for another's image (half precision may
-    overflow on one picture only).
+    When the network or this code fails, each question is tried alone, so that nobody pays for another's image (half
+    precision may overflow on one picture only, or memory not suffice for one).
     """
     try:
         return _together(pipeline, questions)
-    except NetworkFailed as error:
-        if len(questions) == 1:
-            return [error]
-        return [reply for question in questions for reply in answers(pipeline, [question])]
-    except SlipwayError as error:  # the server behind is away: asking again for each question would only add to it
-        return [error] * len(questions)
+    except Exception as error:
+        # the server behind is away: asking again for each question would only add to it
+        away = isinstance(error, SlipwayError) and not isinstance(error, NetworkFailed)
+        if away or len(questions) <= 1:
+            return [error] * len(questions)
+    # after the exception is gone, and with it the pictures that its frames hold
+    return [reply for question in questions for reply in answers(pipeline, [question])]
 
 
-def _together(pipeline: Pipeline, questions: Sequence[Question]) -> list[list[Answer] | SlipwayError]:
+def _together(pipeline: Pipeline, questions: Sequence[Question]) -> list[list[Answer] | Exception]:
     images = [image for question in questions for image in question.images]
     options = [question.options for question in questions for _ in question.images]
     found = iter(pipeline.run(images, options))
     return [[next(found) for _ in question.images] for question in questions]
 
 
-def _tensors(pipeline: Pipeline, found: Sequence[Answer], options: Any) -> Tensors | SlipwayError:
+def _tensors(pipeline: Pipeline, found: Sequence[Answer], options: Any) -> Tensors | Exception:
     failed = [answer for answer in found if isinstance(answer, ImageError)]
     if len(failed) == len(found):
         return failed[0]
-    records = [None if isinstance(answer, ImageError) else answer.record() for answer in found]
     task = pipeline.task
-    return {**pack(task.fields, records, task.width(options)), ERRORS_OUTPUT: errors_column(found)}
+    try:
+        records = [None if isinstance(answer, ImageError) else answer.record() for answer in found]
+        return {**pack(task.fields, records, task.width(options)), ERRORS_OUTPUT: errors_column(found)}
+    except Exception as error:  # a record that is not what its fields say: nobody else's concern
+        return error

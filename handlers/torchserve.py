@@ -101,10 +101,8 @@ class TorchServeModel:
             return _Slot(ids, error, [])
 
     def _answer(self, questions: Sequence[Question]) -> Sequence[list[Answer] | Exception]:
-        try:
-            return answers(self._pipeline, questions)
-        except Exception as error:  # a bug; answered and logged by _respond
-            return [error] * len(questions)
+        """A bug's exception too; answered and logged by _respond."""
+        return answers(self._pipeline, questions)
 
     def _respond(self, slot: _Slot, reply: list[Answer] | Exception, context: Any, index: int) -> bytes:
         if isinstance(reply, Exception):

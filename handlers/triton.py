@@ -91,10 +91,8 @@ class TritonPythonModel:
         return self._pipeline.task.options(parameters)
 
     def _answer(self, questions: list[Question]) -> Sequence[Tensors | Exception]:
-        try:
-            return answer(self._pipeline, questions)
-        except Exception as error:  # a bug; answered and logged by _respond
-            return [error] * len(questions)
+        """A bug's exception too; answered and logged by _respond."""
+        return answer(self._pipeline, questions)
 
     def _respond(self, slot: _Slot, reply: Tensors | Exception) -> Any:
         if isinstance(reply, Exception):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from handlers.answer import Question, answer
-from handlers.classification import ClassificationOptions
+from handlers.answer import Question, answer, answers
+from handlers.classification import ClassificationOptions, ClassificationResult
 from handlers.networks import open_network
 from handlers.pipeline import Pipeline, RunNetwork
 from slipway.contract import Contract
@@ -74,3 +75,37 @@ def test_a_server_that_is_away_is_asked_once(contract: Contract) -> None:
         [Question([ASTRONAUT], ClassificationOptions(1)), Question([COFFEE], ClassificationOptions(1))],
     )
     assert calls == [2] and all(isinstance(reply, ServerUnavailable) for reply in replies)
+
+
+@pytest.mark.parametrize("defect", [MemoryError("no room"), RuntimeError("a bug")])
+def test_an_exception_that_nobody_expects_fails_one_request(
+    contract: Contract, network: RunNetwork, defect: Exception
+) -> None:
+    def fails(pixels: np.ndarray) -> np.ndarray:
+        if (pixels.reshape(len(pixels), -1).mean(axis=1) == 255).any():
+            raise defect
+        return network(pixels)
+
+    pipeline = Pipeline(contract, fails)
+    questions = [Question([image], ClassificationOptions(1)) for image in (ASTRONAUT, WHITE, COFFEE)]
+    for found in (answer(pipeline, questions), answers(pipeline, questions)):
+        assert found[1] is defect
+        assert not isinstance(found[0], Exception) and not isinstance(found[2], Exception)
+    assert answers(pipeline, [questions[1]]) == [defect]
+
+
+def test_a_record_that_cannot_be_packed_fails_one_request(
+    contract: Contract, network: RunNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline(contract, network)
+    record = ClassificationResult.record
+
+    def broken(result: ClassificationResult) -> Any:
+        if len(result.labels) > 1:
+            raise RuntimeError("a bug")
+        return record(result)
+
+    monkeypatch.setattr(ClassificationResult, "record", broken)
+    replies = answer(pipeline, [Question([ASTRONAUT], ClassificationOptions(top_k)) for top_k in (1, 2)])
+    assert replies[0]["labels"].shape == (1, 1)
+    assert isinstance(replies[1], RuntimeError)

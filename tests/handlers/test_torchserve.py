@@ -156,6 +156,20 @@ def test_a_bug_is_answered_without_its_traceback(worker: Worker) -> None:
     assert status == 500 and answer["code"] == "INTERNAL" and "secret" not in json.dumps(answer)
 
 
+def test_a_bug_is_paid_for_by_its_own_request(worker: Worker, pipeline: Pipeline) -> None:
+    run = worker.model._pipeline.run
+
+    def no_room_for_astronaut(images: list[bytes], options: Any) -> Any:
+        if ASTRONAUT in images:
+            raise MemoryError
+        return run(images, options)
+
+    worker.model._pipeline.run = no_room_for_astronaut  # type: ignore[method-assign]
+    found = worker.ask({"body": COFFEE}, {"body": ASTRONAUT}, {"body": COFFEE})
+    assert found[0] == found[2] == (200, plain(pipeline, COFFEE))
+    assert found[1][0] == 500 and found[1][1]["code"] == "INTERNAL"
+
+
 def test_what_is_missing_is_said_at_the_start(folder: Path) -> None:
     (folder / "networks" / "tiny.onnx" / "model.onnx").write_bytes(b"rubbish")
     with pytest.raises(NetworkUnreadable):
