@@ -9,7 +9,7 @@ from routing.controller.database import opened
 from routing.controller.report_rows import check_rows, disagreements, past, step_rows
 from routing.controller.seen import Seen, read_seen
 from routing.report.data import ArmRow, Outcome, Place, ReportData, Traffic, VerdictView, Versions
-from routing.report.render import render
+from routing.report.page import render
 from routing.rollout import control
 from routing.rollout import state as states
 from routing.rollout.state import RolloutState

@@ -19,7 +19,7 @@ from routing.store.queries import Segment, observations
 from routing.store.retention import forget
 from routing.verdict.judge import Verdict
 from serving.json_log import ComponentLog
-from slipway.errors import FeedbackInvalid, StoreUnavailable
+from slipway.errors import PortUnavailable, StoreUnavailable
 from slipway.settings import Settings
 
 #: After a change of weights: the edge follows within a second, and answers of before are still under way.
@@ -66,7 +66,7 @@ class StoreBook:
         """See Book."""
         try:
             return feedback.serve(self._store, port)
-        except FeedbackInvalid:
+        except PortUnavailable:
             return feedback.serve(self._store)
 
     def tidy(self) -> None:

@@ -53,7 +53,8 @@ def logits(pixels: np.ndarray, gain: float) -> np.ndarray:
 
 @dataclass
 class Recipe:
-    """``broken``: a file of rubbish with a right sha256; ``wrong``: a network that answers the golden image wrongly."""
+    """``broken``: a file of rubbish with a right sha256; ``wrong``: a network that answers the golden image wrongly;
+    ``nan_above``: mean of all pixels, 0..255, above which the ONNX network answers NaN."""
 
     model: str = "colour"
     gain: float = 4.0
@@ -63,6 +64,7 @@ class Recipe:
     networks: str | None = None
     broken: bool = False
     wrong: bool = False
+    nan_above: float | None = None
 
 
 def publish(
@@ -76,7 +78,7 @@ def publish(
     model, agreed = recipe.model, contract(recipe.model, recipe.served)
     warmup_image = photograph("rocket.jpg")
     _golden(agreed, recipe, scratch)
-    _onnx(scratch / "model.onnx", -recipe.gain if recipe.wrong else recipe.gain)
+    _onnx(scratch / "model.onnx", -recipe.gain if recipe.wrong else recipe.gain, recipe.nan_above)
     _torchscript(scratch / "model.pt", recipe.gain)
     if recipe.broken:
         (scratch / agreed.network.file).write_bytes(b"this is not a network")
@@ -112,18 +114,29 @@ def _golden(agreed: Contract, recipe: Recipe, scratch: Path) -> None:
     (scratch / "expected.json").write_text(json.dumps({"record": record}))
 
 
-def _onnx(path: Path, gain: float) -> None:
+def _onnx(path: Path, gain: float, nan_above: float | None = None) -> None:
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats"], ["means"], axes=[1, 2], keepdims=0),
-        helper.make_node("Mul", ["means", "gain"], ["logits"]),
+        helper.make_node("Mul", ["means", "gain"], ["scaled"]),
+        # the root of a negative number is NaN, and so is NaN times 0
+        helper.make_node("ReduceMean", ["means"], ["brightness"], axes=[1], keepdims=1),
+        helper.make_node("Sub", ["limit", "brightness"], ["left"]),
+        helper.make_node("Sqrt", ["left"], ["root"]),
+        helper.make_node("Mul", ["root", "zero"], ["nothing"]),
+        helper.make_node("Add", ["scaled", "nothing"], ["logits"]),
     ]
+    limit = 1000.0 if nan_above is None else nan_above
     graph = helper.make_graph(
         nodes,
         "dominant_colour",
         [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", SIZE, SIZE, 3])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
-        [helper.make_tensor("gain", TensorProto.FLOAT, [], [gain / 255])],
+        [
+            helper.make_tensor("gain", TensorProto.FLOAT, [], [gain / 255]),
+            helper.make_tensor("limit", TensorProto.FLOAT, [], [limit]),
+            helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+        ],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.checker.check_model(made)
