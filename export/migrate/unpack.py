@@ -6,21 +6,40 @@ A ``.mar`` is a zip, a ``.tar.gz`` has one folder around everything, and ``no-ar
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
+from export.migrate.tar_stream import TarStream
 from slipway.errors import ArchiveInvalid, InputFileUnreadable
 
 MANIFEST = PurePosixPath("MAR-INF/MANIFEST.json")
 _CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
+#: What zipfile, tarfile and their decompressors raise for damaged files; ValueError covers names that are no text.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +79,7 @@ def unpack(path: Path, target: Path, limits: Limits | None = None) -> Path:
             _unpack_zip(path, target, limits)
         else:
             _unpack_tar(path, target, limits)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, NotImplementedError) as problem:
+    except _DAMAGED as problem:
         raise ArchiveInvalid(
             f"{path.name} cannot be unpacked",
             observed=f"{type(problem).__name__}: {problem}",
@@ -94,17 +113,31 @@ def _zip_members(path: Path, archive: zipfile.ZipFile) -> Iterator[_Member]:
 
 
 def _unpack_tar(path: Path, target: Path, limits: Limits) -> None:
+    with path.open("rb") as packed:
+        begins = packed.read(len(_GZIP))
+        packed.seek(0)
+        if begins == _GZIP:
+            with gzip.GzipFile(fileobj=packed) as plain:
+                _unpack_plain_tar(path, TarStream(cast("IO[bytes]", plain), path.name), target, limits)
+        else:
+            _unpack_plain_tar(path, TarStream(packed, path.name), target, limits)
+
+
+def _unpack_plain_tar(path: Path, stream: TarStream, target: Path, limits: Limits) -> None:
     budget = _Budget(path, path.stat().st_size, limits)
     seen: set[PurePosixPath] = set()
-    with tarfile.open(path, "r:*") as archive:
+    with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as archive:
         for count, info in enumerate(archive, 1):
             budget.check_count(count)
-            if not (info.isfile() or info.isdir()):
-                raise _refused(path, info.name, "a link or a device", "files and folders")
+            stream.next_member()
+            if not (info.isfile() or info.isdir()) or info.issparse():
+                observed = "a sparse file" if info.issparse() else "a link or a device"
+                raise _refused(path, info.name, observed, "files and folders")
             place = _place(path, info.name)
-            stream = archive.extractfile(info) if info.isfile() else None
-            if stream is not None:
-                budget.write(stream, target / _once(path, place, seen))
+            content = archive.extractfile(info) if info.isfile() else None
+            if content is not None:
+                with stream.content():
+                    budget.write(content, target / _once(path, place, seen))
 
 
 def _copy_folder(path: Path, target: Path, limits: Limits) -> None:

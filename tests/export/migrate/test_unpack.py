@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import os
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -133,3 +136,95 @@ def test_all_three_forms_give_the_same_files(tmp_path: Path) -> None:
         root = unpack(path, tmp_path / f"out{number}")
         found = {item.relative_to(root).as_posix(): item.read_bytes() for item in root.rglob("*") if item.is_file()}
         assert found == {"MAR-INF/MANIFEST.json": MANIFEST, "a": b"x"}
+
+
+EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+
+
+def extended(path: Path, kind: bytes, size: int, times: int = 1) -> Path:
+    """A .tar.gz that begins with ``times`` extended headers of ``size`` bytes of nothing."""
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, size
+    padded = size + -size % tarfile.BLOCKSIZE
+    with gzip.open(path, "wb", compresslevel=1) as stream:
+        for _ in range(times):
+            stream.write(header.tobuf(format=tarfile.GNU_FORMAT))
+            for start in range(0, padded, 1 << 20):
+                stream.write(bytes(min(1 << 20, padded - start)))
+        stream.write(bytes(1024))
+    return path
+
+
+@pytest.mark.parametrize("kind", EXTENDED)
+def test_a_huge_extended_header_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    path = extended(tmp_path / "huge.tar.gz", kind, 96 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArchiveInvalid, match="header"):
+            unpack(path, tmp_path / "out")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_many_extended_headers_are_refused(tmp_path: Path) -> None:
+    for number, (size, times) in enumerate(((600 << 10, 4), (0, 5000))):
+        path = extended(tmp_path / f"{number}.tar.gz", tarfile.XHDTYPE, size, times)
+        with pytest.raises(ArchiveInvalid):
+            unpack(path, tmp_path / f"out{number}")
+
+
+def test_many_members_with_large_headers_are_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "many.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for number in range(100):
+            info = member(f"m/{number}")
+            info.pax_headers = {"comment": "x" * (900 << 10)}
+            archive.addfile(info, io.BytesIO(b"x"))
+    with pytest.raises(ArchiveInvalid, match="header"):
+        unpack(tmp_path / "many.tar.gz", tmp_path / "out")
+
+
+def test_many_folders_are_unpacked_and_sparse_files_refused(tmp_path: Path) -> None:
+    folders = [member(f"m/{number}", tarfile.DIRTYPE) for number in range(4000)]
+    assert unpack(tarred(tmp_path / "folders.tar.gz", *folders), tmp_path / "out").is_dir()
+    info = member("m/weights.pt")
+    info.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": "9000000", "GNU.sparse.name": "m/weights.pt"}
+    with pytest.raises(ArchiveInvalid, match="a sparse file"):
+        unpack(tarred(tmp_path / "sparse.tar.gz", info), tmp_path / "sparse")
+
+
+def test_long_names_and_large_members_of_a_tar_are_unpacked(tmp_path: Path) -> None:
+    name = "m/" + "/".join(["folder" * 10] * 5) + "/weights.pt"
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        for mode in ("w:gz", "w:"):
+            path = tmp_path / f"{form}{mode[2:]}.tar"
+            content = os.urandom((3 << 20) + 7)
+            with tarfile.open(path, mode, format=form) as archive:  # type: ignore[call-overload]
+                for inside, data in (("m/MAR-INF/MANIFEST.json", MANIFEST), (name, content), ("m/z", b"z")):
+                    info = tarfile.TarInfo(inside)
+                    info.size = len(data)
+                    archive.addfile(info, io.BytesIO(data))
+            root = unpack(path, tmp_path / f"out{form}{mode[2:]}")
+            assert (root.parent / name).read_bytes() == content
+            assert (root / "z").read_bytes() == b"z"
+
+
+def test_names_that_are_no_text_and_damaged_members_are_refused(tmp_path: Path) -> None:
+    named, squeezed, packed = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(named, "w") as archive:
+        archive.writestr("\u00e9.txt", "x")
+    with zipfile.ZipFile(squeezed, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.txt", os.urandom(1000))
+    with tarfile.open(fileobj=packed, mode="w:xz") as archive:
+        info = tarfile.TarInfo("m/MAR-INF/MANIFEST.json")
+        info.size = 300_000
+        archive.addfile(info, io.BytesIO(os.urandom(info.size)))
+    broken = {
+        "name.mar": named.getvalue().replace("\u00e9".encode(), b"\xff\xfe"),
+        "lzma.mar": squeezed.getvalue()[:300] + b"\xff" * 40 + squeezed.getvalue()[340:],
+        "xz.tar.xz": packed.getvalue()[:200_000] + b"\xff" * 50 + packed.getvalue()[200_050:],
+    }
+    for name, content in broken.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ArchiveInvalid, match="cannot be unpacked"):
+            unpack(tmp_path / name, tmp_path / f"out-{name}")
