@@ -79,7 +79,8 @@ def pair(item: Disagreement, budget: Budget) -> Pair:
     right = _side(item.task, item.right, item.left, picture, budget)
     own = picture if left.picture is None or item.task == "segmentation" else None
     shown = budget.shown(own[0]) if own else None
-    note = "" if shown or left.picture else _why_no_picture(item, picture)
+    seen = shown is not None or (picture is not None and left.picture is not None)
+    note = "" if seen else _why_no_picture(item, picture)
     return Pair(
         item.request_id,
         item.index,
@@ -94,7 +95,8 @@ def pair(item: Disagreement, budget: Budget) -> Pair:
 
 def _why_no_picture(item: Disagreement, picture: Opened) -> str:
     if not item.image:
-        return "The image was not kept."
+        boxes = item.task in ("detection", "faces")
+        return "The image was not kept; boxes are drawn on grey." if boxes else "The image was not kept."
     return "The image cannot be shown." if picture is None else "The image is left out to keep this file small."
 
 
@@ -130,7 +132,7 @@ def _boxes(answer: Answer, own: Summary, other: Summary, picture: Opened, budget
     mine, others = (Counter(map(str, summary.get("labels", ()))) for summary in (own, other))
     rows += [Line(name, str(found), found != others[name]) for name, found in mine.most_common(_MOST_ROWS)]
     rows += [Line(name, "0", True) for name in list(others)[:_MOST_ROWS] if name not in mine]
-    drawn = with_boxes(picture, own)
+    drawn = with_boxes(picture, own, other)
     shown = budget.shown(drawn) if drawn is not None else None
     words = f"what version {answer.version} found: {count} box{'' if count == 1 else 'es'}"
     return Side(answer.version, lines=tuple(rows), picture=shown, picture_words=words)

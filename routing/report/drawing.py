@@ -34,8 +34,6 @@ _RC = {
     "legend.frameon": False,
     "legend.fontsize": 8,
     "font.size": 9,
-    # names of metrics are no formulas: a dollar sign in one would be read as TeX, or fail
-    "text.parse_math": False,
     # text stays text: small, and found by a search
     "svg.fonttype": "none",
     # the same figures give the same bytes

@@ -68,16 +68,21 @@ def opened(encoded: bytes | None) -> tuple[Image.Image, float] | None:
     return image.resize(size, how), scale
 
 
-def with_boxes(picture: tuple[Image.Image, float] | None, summary: Mapping[str, Any]) -> Image.Image | None:
-    """The picture with a summary's boxes on it; on grey where there is no picture. None without either.
+def with_boxes(
+    picture: tuple[Image.Image, float] | None, summary: Mapping[str, Any], other: Mapping[str, Any]
+) -> Image.Image | None:
+    """The picture with a summary's boxes on it; without a picture on grey, as large as both answers' boxes need.
 
     ``summary``: ``boxes`` (x1, y1, x2, y2 in pixels of the upright original), and ``labels``, ``scores`` of each.
-    Raises what malformed summaries make it raise: KeyError, TypeError, ValueError.
+    None without picture and boxes. Raises what malformed summaries make it raise: KeyError, TypeError, ValueError.
     """
-    boxes = [tuple(map(float, box)) for box in summary.get("boxes", ())[:_MOST_BOXES]]
-    if any(len(box) != 4 or any(number(edge) is None for edge in box) for box in boxes):
-        raise ValueError("a box is four numbers")
-    image, scale = picture if picture is not None else _blank(boxes)
+    boxes = _boxes(summary)
+    if picture is None:
+        extent = boxes + _boxes(other)
+        if not extent:
+            return None
+        picture = _blank(extent)
+    image, scale = picture
     record: dict[str, Any] = {"boxes": [_within(box, scale, image.size) for box in boxes]}
     labels, scores = summary.get("labels"), summary.get("scores")
     if labels is not None and len(labels) >= len(boxes):
@@ -85,6 +90,13 @@ def with_boxes(picture: tuple[Image.Image, float] | None, summary: Mapping[str, 
     if scores is not None and len(scores) >= len(boxes):
         record["scores"] = [number(score) for score in scores[: len(boxes)]]
     return draw(image, record) if boxes else image
+
+
+def _boxes(summary: Mapping[str, Any]) -> list[tuple[float, ...]]:
+    boxes = [tuple(map(float, box)) for box in summary.get("boxes", ())[:_MOST_BOXES]]
+    if any(len(box) != 4 or any(number(edge) is None for edge in box) for box in boxes):
+        raise ValueError("a box is four numbers")
+    return boxes
 
 
 def label_map(grid: str) -> Image.Image:
@@ -101,8 +113,7 @@ def label_map(grid: str) -> Image.Image:
 
 
 def _blank(boxes: list[tuple[float, ...]]) -> tuple[Image.Image, float]:
-    width = max((box[2] for box in boxes), default=1.0) * 1.05
-    height = max((box[3] for box in boxes), default=1.0) * 1.05
+    width, height = max(box[2] for box in boxes) * 1.05, max(box[3] for box in boxes) * 1.05
     scale = LONGEST_SIDE / max(width, height, 1.0)
     size = (max(32, round(width * scale)), max(32, round(height * scale)))
     return Image.new("RGB", size, _BLANK), scale
@@ -120,11 +131,8 @@ def _short(text: str) -> str:
 
 
 def _uri(image: Image.Image) -> str:
-    """PNG where it is smaller than JPEG, as of flat colours."""
-    found = {}
-    for kind, options in (("jpeg", {"quality": 75, "optimize": True}), ("png", {"optimize": True})):
-        stream = io.BytesIO()
-        image.save(stream, kind, **options)
-        found[kind] = stream.getvalue()
-    kind = min(found, key=lambda name: len(found[name]))
-    return f"data:image/{kind};base64,{base64.b64encode(found[kind]).decode('ascii')}"
+    """PNG of few colours (drawings, scans, small pictures), which it keeps sharp; JPEG of others."""
+    kind = "png" if image.getcolors(256) is not None else "jpeg"
+    stream = io.BytesIO()
+    image.save(stream, kind, optimize=True, quality=75)
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"

@@ -111,7 +111,7 @@ def disagreements(digit: bytes, scene: bytes) -> list[Disagreement]:
         answers = Answer(1, left), Answer(2, right)
         return Disagreement(f"req-{number:04d}", task, *answers, 0, T0 + 800 + number, 0.9 - number / 20, image)
 
-    boxes = [[20, 30, 150, 160], [200, 210, 330, 390], [300, 40, 380, 120]]
+    boxes = [[179, 67, 221, 128], [253, 211, 289, 254], [56, 296, 98, 351], [149, 228, 170, 254]]
     return [
         found(
             0, "classification",
@@ -120,8 +120,8 @@ def disagreements(digit: bytes, scene: bytes) -> list[Disagreement]:
         ),
         found(
             1, "detection",
-            {"count": 3, "boxes": boxes, "scores": [0.98, 0.9, 0.6], "labels": ["7", "3", "5"]},
-            {"count": 2, "boxes": boxes[:2], "scores": [0.97, 0.4], "labels": ["7", "8"]}, scene,
+            {"count": 4, "boxes": boxes, "scores": [0.98, 0.9, 0.95, 0.6], "labels": ["7", "3", "6", "0"]},
+            {"count": 3, "boxes": boxes[:3], "scores": [0.97, 0.4, 0.9], "labels": ["7", "8", "6"]}, scene,
         ),
         found(2, "faces", {"count": 1, "boxes": boxes[:1], "scores": [0.9]}, {"count": 0, "boxes": [], "scores": []}),
         found(3, "ocr", {"text": "Invoice 10<7>/2026", "lines": 1}, {"text": "lnvoice 1O<7>/2026", "lines": 1}),

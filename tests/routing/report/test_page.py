@@ -26,9 +26,7 @@ from routing.report.page import MOST_DISAGREEMENTS, MOST_ROWS, render
 from tests.routing.report.example import T0, example, picture
 from tests.routing.report.reading import ADDRESSES, Page
 
-HOSTILE = (
-    "</style></svg><script>alert('1')</script><img src=x onerror=\"alert(2)\">&amp;{{7*7}}$\\frac{\x00\u202e\ud800"
-)
+HOSTILE = "\"'></style></svg><script>alert('1')</script><img src=x onerror=\"alert(2)\">&amp;{{7*7}}\x00\u202e\ud800"
 NAN = math.nan
 
 
@@ -131,10 +129,10 @@ def hostile(value: Any) -> Any:
     return value
 
 
-def test_hostile_texts_stay_texts() -> None:
-    html = render(hostile(example()))
+def test_hostile_texts_stay_texts(page: Page) -> None:
+    honest, html = page, render(hostile(example()))
     html.encode()
-    page, honest = Page(html), Page(render(example()))
+    page = Page(html)
     assert not page.named("script") and not page.handlers()
 
     # marks differ with the texts; nothing else does
@@ -143,7 +141,7 @@ def test_hostile_texts_stay_texts() -> None:
 
     assert count(page) == count(honest)
     assert page.text.count("<script>alert('1')</script>") > 100
-    assert "{{7*7}}" in page.text and "49$" not in page.text
+    assert "{{7*7}}" in page.text
     for unseen in ("\x00", "\u202e", "\ud800"):
         assert unseen not in html
     assert "␀" in page.text

@@ -98,7 +98,7 @@ def test_boxes_are_drawn_where_they_are() -> None:
     flat = Image.new("RGB", (640, 320), (128, 128, 128))
     stream = io.BytesIO()
     flat.save(stream, "png")
-    found = with_boxes(opened(stream.getvalue()), {"boxes": [[400, 100, 600, 300]]})
+    found = with_boxes(opened(stream.getvalue()), {"boxes": [[400, 100, 600, 300]]}, {})
     assert found is not None and found.size == (320, 160)
     changed = np.argwhere((np.asarray(found) != 128).any(-1))
     (top, left), (bottom, right) = changed.min(0), changed.max(0)
@@ -107,8 +107,10 @@ def test_boxes_are_drawn_where_they_are() -> None:
 
 
 def test_boxes_are_drawn_without_an_image() -> None:
-    found = with_boxes(None, {"boxes": [[0, 0, 1000, 500]], "labels": ["7"], "scores": [0.5]})
-    assert found is not None and max(found.size) <= LONGEST_SIDE + 1
+    own, other = {"boxes": [[0, 0, 1000, 500]], "labels": ["7"], "scores": [0.5]}, {"boxes": [[0, 0, 9, 1000]]}
+    found, beside = with_boxes(None, own, other), with_boxes(None, other, own)
+    assert found is not None and beside is not None and found.size == beside.size == (320, 320)
+    assert with_boxes(None, {"boxes": []}, {"boxes": []}) is None
     assert found.getcolors(10_000) and len(found.getcolors(10_000) or ()) > 3
 
 
