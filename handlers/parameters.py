@@ -66,16 +66,21 @@ def choice(parameters: Mapping[str, Any], name: str, default: str, known: Sequen
 
 
 def names(parameters: Mapping[str, Any], name: str, known: Sequence[str]) -> tuple[str, ...] | None:
-    """A list of ``known`` names, or their text with commas; None when absent. Raises RequestInvalid."""
+    """A list of at most as many names as are ``known``, or their text with commas; None when absent. Raises
+    RequestInvalid."""
     value = parameters.get(name)
     if value is None:
         return None
+    count = value.count(",") + 1 if isinstance(value, str) else len(value) if isinstance(value, (list, tuple)) else 0
+    if count > len(known):
+        raise _refused(name, f"has {count} names", value, f"at most {len(known)}", f"name each in {name} once")
     found = value.split(",") if isinstance(value, str) else value
     if not isinstance(found, (list, tuple)) or not found:
         raise _refused(name, "is no list", value, "names, separated by commas", f"send {name} as {known[0]}")
     wanted = [str(item).strip() for item in found]
+    there = frozenset(known)
     for item in wanted:
-        if item not in known:
+        if item not in there:
             raise _refused(name, f"names {item[:50]!r}, which there is not", value, _some(known), f"correct {name}")
     return tuple(dict.fromkeys(wanted))
 

@@ -62,3 +62,12 @@ def test_names(value: object) -> None:
 def test_no_names(value: object) -> None:
     with pytest.raises(RequestInvalid, match="classes"):
         names({"classes": value}, "classes", ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("value", [["c999"] * 1001, "c999," * 1000, ["x" * 10] * 300_000, "," * 300_000])
+def test_more_names_than_there_are_is_refused_by_their_number(value: object) -> None:
+    known = [f"c{at}" for at in range(1000)]
+    with pytest.raises(RequestInvalid, match=r"has \d+ names"):
+        names({"classes": value}, "classes", known)
+    assert names({"classes": known}, "classes", known) == tuple(known)
+    assert names({"classes": ["c1", "c1"]}, "classes", known) == ("c1",)
