@@ -83,7 +83,8 @@ def time_axis(axes: Any, first: float, last: float) -> None:
 
     room = max(0.02 * (last - first), 5.0 if last - first < 10 else 0.0)
     axes.set_xlim(*times([first - room, last + room]))
-    locator = AutoDateLocator(maxticks=6, tz=timezone.utc)
+    # with less than 7, some ranges (as of 170 s) fall between its steps
+    locator = AutoDateLocator(minticks=3, maxticks=7, tz=timezone.utc)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=timezone.utc))
 

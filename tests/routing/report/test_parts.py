@@ -11,6 +11,7 @@ from PIL import Image
 from routing.report import words
 from routing.report.answers import Piece, pair, pairs
 from routing.report.data import Answer, Disagreement, ReportData, Traffic, Versions
+from routing.report.drawing import canvas, time_axis
 from routing.report.pictures import LONGEST_SIDE, Budget, label_map, opened, with_boxes
 from routing.report.series import MOST_POINTS, by_start, coarse
 from tests.routing.report.example import T0, grid, picture
@@ -149,3 +150,11 @@ def test_counts_that_differ_are_marked() -> None:
         ("a", "2", True),
         ("b", "1", False),
     ]
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_axis_shows_times_of_any_range() -> None:
+    with canvas() as (_, axes):
+        for seconds in (0, 0.5, 7, 45, 170, 1000, 3600, 10_400, 50_000, 249_000, 400_000, 2e6, 7.6e6, 3e7, 3e8):
+            time_axis(axes, T0, T0 + seconds)
+            assert 2 <= len(axes.xaxis.get_majorticklocs()) <= 14, seconds
