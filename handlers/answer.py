@@ -5,7 +5,7 @@ A request is answered by named output tensors, or by the one error that it is. N
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,20 @@ class Question:
     options: Any
 
 
-def answer(pipeline: Pipeline, questions: Sequence[Question]) -> list[Tensors | Exception]:
+#: Called with a question's position and what was found for it, before it is made tensors.
+Note = Callable[[int, "list[Answer] | Exception"], None]
+
+
+def answer(
+    pipeline: Pipeline, questions: Sequence[Question], note: Note = lambda index, found: None
+) -> list[Tensors | Exception]:
     """One reply per question, in order, as :func:`answers` finds them.
 
     A question whose images all failed is answered with its first image's error.
     """
     found = answers(pipeline, questions)
+    for index, reply in enumerate(found):
+        note(index, reply)
     return [
         reply if isinstance(reply, Exception) else _tensors(pipeline, reply, question.options)
         for reply, question in zip(found, questions, strict=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from handlers.answer import Question
+from handlers.answer import Note, Question
 from handlers.archived import Archived, ArchivedHandler, ArchivedResult
 from handlers.fields import Tensors, pack
 from handlers.log import json_logger
@@ -42,8 +42,9 @@ class ArchivedModel(TritonPythonModel):
     def _options(self, parameters: Mapping[str, object]) -> Mapping[str, object]:
         return self._task.options(parameters)
 
-    def _answer(self, questions: list[Question]) -> Sequence[Tensors | Exception]:
-        """One batch of the handler for all requests; each input has its own answer or error."""
+    def _answer(self, questions: list[Question], note: Note) -> Sequence[Tensors | Exception]:
+        """One batch of the handler for all requests; each input has its own answer or error. What a stranger's handler
+        answers has no form that could be noted."""
         bodies = [body for question in questions for body in question.images]
         headers = [_headers(question.options) for question in questions for _ in question.images]
         found = iter(self._run(bodies, headers))

@@ -103,12 +103,14 @@ def finite(outputs: npt.NDArray[Any], expected: str, fits: bool) -> npt.NDArray[
             fix="export the model again with its own list of labels and settings",
         )
     if not np.isfinite(outputs).all():
-        raise NetworkFailed(
+        problem = NetworkFailed(
             "the network returned NaN or infinite values",
             observed=f"{np.count_nonzero(~np.isfinite(outputs))} of {outputs.size} values",
             expected="finite values",
             fix="check the export's parity evidence; half precision may overflow",
         )
+        problem.not_finite = True
+        raise problem
     return outputs.astype(np.float32, copy=False)
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from handlers.answer import Question, answers
 from handlers.json_request import answer_records, error_record, parse_object, read_body, to_json
@@ -19,7 +20,8 @@ from handlers.log import json_logger
 from handlers.memory import return_freed_memory
 from handlers.networks import open_networks
 from handlers.pipeline import Answer, Pipeline
-from handlers.wire import request_id_of
+from handlers.recording import RECORD_HEADER, Recorder, wanted
+from handlers.wire import REQUEST_ID_HEADER, request_id_of
 from slipway.contract import Contract
 from slipway.errors import ContractInvalid, ImageError, RequestInvalid, SlipwayError
 
@@ -40,6 +42,18 @@ class _Slot:
     content: Question | Exception
     early: list[ImageError | None]
     several: bool = False
+    #: value of the header that asks to have the answers noted
+    record: str | None = None
+
+    def merged(self, reply: Sequence[Answer] | Exception) -> list[Answer | Exception]:
+        """One answer or error per image of the request. ``reply``: of the images that could be tried."""
+        tried = iter(() if isinstance(reply, Exception) else reply)
+        return [failed or (reply if isinstance(reply, Exception) else next(tried)) for failed in self.early]
+
+    def images(self) -> list[bytes | None]:
+        """Encoded, in the request's order; None for those that failed already."""
+        tried = iter(self.content.images if isinstance(self.content, Question) else ())
+        return [next(tried) if failed is None else None for failed in self.early]
 
 
 class TorchServeModel:
@@ -58,12 +72,16 @@ class TorchServeModel:
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """One JSON body per request, in order. Never raises: TorchServe would fail the whole batch."""
+        started = time.perf_counter()
         slots = [self._read(row, context, index) for index, row in enumerate(data)]
         questions = [slot.content for slot in slots if isinstance(slot.content, Question)]
-        replies = iter(self._answer(questions))
+        answered = iter(self._answer(questions))
+        replies = [next(answered) if isinstance(slot.content, Question) else slot.content for slot in slots]
+        for slot, reply in zip(slots, replies, strict=True):
+            self._note(slot, reply, started)
         return [
-            self._respond(slot, next(replies) if isinstance(slot.content, Question) else slot.content, context, index)
-            for index, slot in enumerate(slots)
+            self._respond(slot, reply, context, index)
+            for index, (slot, reply) in enumerate(zip(slots, replies, strict=True))
         ]
 
     def _start(self, folder: Path, config: Mapping[str, Any]) -> None:
@@ -71,6 +89,7 @@ class TorchServeModel:
             sys.modules["torch"].set_num_threads(1)
         contract = Contract.read(folder / "contract.json")
         self._pipeline = Pipeline(contract, open_networks(_network_files(folder, contract), contract))
+        self._recorder = Recorder.of_environment(contract, self._identity)
         self._max_images = int(config.get("handler", {}).get("max_images", 4 * contract.network.max_batch_size))
         self._max_bytes = contract.preprocess.max_bytes
         self._warm_up(folder / "golden", contract.network.max_batch_size)
@@ -84,9 +103,12 @@ class TorchServeModel:
 
     def _read(self, row: Mapping[str, Any], context: Any, index: int) -> _Slot:
         ids: dict[str, str | None] = {"request_id": None}
+        record = None
         try:
             headers = context.get_all_request_header(index)
-            ids = {"request_id": context.get_request_id(index), "x_request_id": request_id_of(headers)}
+            marks = _marks(headers, row)
+            ids = {"request_id": context.get_request_id(index), "x_request_id": request_id_of(marks)}
+            record = wanted(marks)
             name = next((name for name in _BODIES if name in row), None)
             if name is None:
                 raise RequestInvalid(
@@ -96,20 +118,27 @@ class TorchServeModel:
             parameters = {**_header_parameters(headers), **_row_parameters(row, name), **body.parameters}
             images = [image for image in body.images if isinstance(image, bytes)]
             early = [image if isinstance(image, ImageError) else None for image in body.images]
-            return _Slot(ids, Question(images, self._pipeline.task.options(parameters)), early, body.several)
+            question = Question(images, self._pipeline.task.options(parameters))
+            return _Slot(ids, question, early, body.several, record)
         except Exception as error:  # answered by _respond: an error of ours as itself, a bug as INTERNAL
-            return _Slot(ids, error, [])
+            return _Slot(ids, error, [], record=record)
 
     def _answer(self, questions: Sequence[Question]) -> Sequence[list[Answer] | Exception]:
-        """A bug's exception too; answered and logged by _respond."""
-        return answers(self._pipeline, questions)
+        return answers(self._pipeline, questions)  # a bug's exception too; answered and logged by _respond
+
+    def _note(self, slot: _Slot, reply: Sequence[Answer] | Exception, started: float) -> None:
+        """``started``: when the call did, of time.perf_counter."""
+        if self._recorder is None or slot.record is None:
+            return
+        found = slot.merged(reply) if slot.early else reply
+        took = time.perf_counter() - started
+        self._recorder.note(slot.record, slot.ids.get("x_request_id"), slot.images(), found, took)
 
     def _respond(self, slot: _Slot, reply: list[Answer] | Exception, context: Any, index: int) -> bytes:
         if isinstance(reply, Exception):
             return self._refuse(slot, reply, context, index)
         try:
-            tried = iter(reply)
-            found = [failed or next(tried) for failed in slot.early]
+            found = cast("list[Answer]", slot.merged(reply))
             errors = [answer for answer in found if isinstance(answer, ImageError)]
             if len(errors) == len(found):
                 return self._refuse(slot, errors[0], context, index)
@@ -153,6 +182,15 @@ def _network_files(folder: Path, contract: Contract) -> dict[str, Path]:
             fix="make the archive again",
         )
     return files
+
+
+def _marks(headers: Mapping[str, Any], row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the edge says of a request: its headers. gRPC's never come here (0.12), so the edge puts them among the
+    inputs; those of a request over HTTP, which has a host, are its client's form fields."""
+    if any(name.lower() == "host" for name in headers):
+        return headers
+    own = {name: row[name] for name in (REQUEST_ID_HEADER, RECORD_HEADER) if name in row}
+    return {**_row_parameters(own, ""), **headers}
 
 
 def _bytes(value: Any) -> Any:

@@ -13,6 +13,7 @@ from slipway.errors import ImageError, RequestInvalid
 
 IMAGE_INPUT = "image"
 ERRORS_OUTPUT = "errors"
+REQUEST_ID_HEADER = "x-request-id"
 
 
 def images_of(tensor: npt.NDArray[Any] | None, max_images: int) -> list[bytes]:
@@ -43,7 +44,7 @@ def parameters_of(text: str | None) -> Mapping[str, Any]:
 def request_id_of(parameters: Mapping[str, Any]) -> str | None:
     """Header ``x-request-id`` as the server forwards it, whatever its case; None when absent."""
     for name, value in parameters.items():
-        if name.lower() == "x-request-id":
+        if name.lower() == REQUEST_ID_HEADER:
             return str(value)
     return None
 

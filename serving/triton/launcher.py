@@ -15,7 +15,8 @@ from serving.triton.environment import TritonInstallation
 
 ADMIN_HEADER = "x-slipway-admin"
 _RESTRICTED = "model-repository,shared-memory,logging,trace"
-_KEPT = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SLIPWAY_NETWORK_PLACEMENT", "SLIPWAY_TRACE_INPUTS")
+_OURS = ("SLIPWAY_NETWORK_PLACEMENT", "SLIPWAY_TRACE_INPUTS", "SLIPWAY_PREDICTIONS")
+_KEPT = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", *_OURS)
 #: One thread per instance: instances are the unit of parallelism, and a thread pool in each only makes them wait.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -61,8 +62,8 @@ def _flags(config: TritonConfig) -> list[str]:
         "http-restricted-api": restricted,
         "grpc-restricted-protocol": restricted,
         # The request id reaches the model as a request parameter, and from there its log lines.
-        "http-header-forward-pattern": "(?i)x-request-id",
-        "grpc-header-forward-pattern": "(?i)x-request-id",
+        "http-header-forward-pattern": "(?i)(x-request-id|x-slipway-record)",
+        "grpc-header-forward-pattern": "(?i)(x-request-id|x-slipway-record)",
         "log-format": "ISO8601",
         # No GPU here: asking for pinned memory only logs an error.
         "pinned-memory-pool-byte-size": 0,

@@ -123,6 +123,8 @@ class NetworkFailed(SlipwayError):
     """The network behind a public model failed, or returned outputs that the contract does not know."""
 
     code = "NETWORK_FAILED"
+    #: Whether the outputs had NaN or infinite values: what an experiment aborts a version for.
+    not_finite = False
 
 
 class NetworkUnreadable(SlipwayError):
