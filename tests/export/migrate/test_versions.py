@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -12,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from export.migrate.archive import OUR_HANDLER
 from export.migrate.run import Wish, migrate
+from handlers.networks import open_network
 from slipway.contract import HANDLERS, Attribute, Contract, Network, Postprocess, Preprocess
 from slipway.errors import MigrationRefused, NetworkUnreadable
 from slipway.settings import Settings
@@ -84,6 +87,22 @@ def crafted(folder: Path, mark: Path) -> bytes:
     return (folder / "crafted.pt2").read_bytes()
 
 
+def test_a_pickled_program_is_not_opened_by_its_suffix_either(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    program = crafted(tmp_path, mark)
+    pixels = np.full((1, 8, 8, 3), 90, np.uint8)
+    assert open_network(tmp_path / "whole.pt2")(pixels) == pytest.approx(270)
+    renamed = io.BytesIO()  # torch reads the weights of every model in the archive
+    with zipfile.ZipFile(io.BytesIO(program)) as source, zipfile.ZipFile(renamed, "w") as target:
+        for name in source.namelist():
+            target.writestr(name.replace("model_weights_config", "other_weights_config"), source.read(name))
+    for content in (program, renamed.getvalue()):
+        (tmp_path / "crafted.pt2").write_bytes(content)
+        with pytest.raises(NetworkUnreadable, match="pickled"):
+            open_network(tmp_path / "crafted.pt2")
+    assert not mark.exists()
+
+
 @pytest.mark.parametrize("name", ["model.pt2", "model.onnx", "model.pt"])
 @pytest.mark.parametrize("allow_code", [False, True])
 def test_an_exported_program_is_never_opened(tmp_path: Path, settings: Settings, name: str, allow_code: bool) -> None:
@@ -127,10 +146,6 @@ def test_a_handler_that_is_not_the_tasks_is_not_imported(
 
 
 def test_an_honest_archive_still_becomes_a_version(tmp_path: Path, settings: Settings) -> None:
-    import io
-
-    from PIL import Image
-
     torch.jit.script(Means().eval()).save(str(tmp_path / "model.pt"))
     image = io.BytesIO()
     Image.fromarray(np.full((8, 8, 3), 90, np.uint8)).save(image, "PNG")
