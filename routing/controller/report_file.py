@@ -8,6 +8,7 @@ from pathlib import Path
 from routing.controller.database import opened
 from routing.controller.report_rows import check_rows, disagreements, past, step_rows
 from routing.controller.seen import Seen, read_seen
+from routing.report.build import complete
 from routing.report.data import ArmRow, Outcome, Place, ReportData, Traffic, VerdictView, Versions
 from routing.report.page import render
 from routing.rollout import control
@@ -38,7 +39,8 @@ def gather(settings: Settings, state: RolloutState) -> ReportData:
     values = _of_state(settings, state) | _of_seen(state, seen)
     try:
         with opened(settings) as store:
-            values |= _of_store(settings, state, store)
+            data = ReportData(**(values | _of_store(settings, state, store)))  # type: ignore[arg-type]
+            return complete(data, state, store)
     except StoreUnavailable as problem:
         values["problem"] = str(problem)
     return ReportData(**values)  # type: ignore[arg-type]

@@ -77,6 +77,8 @@ class Supervisor:
                 self._end()
 
     def _start(self) -> None:
+        # where handlers note answers when the edge asks them to
+        os.environ["SLIPWAY_PREDICTIONS"] = str(self._settings.state_dir / "predictions")
         self._engine = open_engine(self._settings, self._log)
         engine, repository = self._engine, str(self._settings.repository)
         self._edge = EdgeServer(edge_server.configure(self._settings, engine.addresses, self._log), self._log)
