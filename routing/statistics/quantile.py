@@ -7,19 +7,22 @@ routing.statistics.bernoulli bounds that count at all times, and the ordered val
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.statistics.bernoulli import log_e_value
+from routing.statistics.bernoulli import log_e_above
 
-#: How sharply the mixture's prior gathers around q, which is known: in trials.
-_CONCENTRATION = 10.0
+#: How many values on the rarer side of the quantile the mixture's prior, which gathers around it, is worth.
+_WEIGHT = 0.25
 
 
 def limits(ascending: NDArray[np.float64], q: float, alpha: float) -> tuple[float, float]:
-    """(lower, upper) of the q-quantile of ``ascending`` (float64[n], sorted), in its unit; (0, inf) for small n."""
+    """(lower, upper) of the q-quantile of ``ascending`` (float64[n], sorted), in its unit; (0, inf) for small n.
+
+    Each is wrong at any look with probability ``alpha`` at most, both together with twice that.
+    """
     low, high = count_limits(len(ascending), q, alpha)
     lower = float(ascending[low - 1]) if low > 0 else 0.0
     upper = float(ascending[high]) if high < len(ascending) else float("inf")
@@ -27,19 +30,27 @@ def limits(ascending: NDArray[np.float64], q: float, alpha: float) -> tuple[floa
 
 
 def count_limits(trials: int, q: float, alpha: float) -> tuple[int, int]:
-    """The smallest and largest number of ``trials`` at or below the quantile that are not rejected."""
-    if trials == 0:
-        return 0, 0
-    prior = (_CONCENTRATION * q, _CONCENTRATION * (1 - q))
-
-    def rejected(hits: int) -> bool:
-        return bool(log_e_value(q, hits, trials, prior) >= -np.log(alpha))
-
-    centre = min(trials, max(0, round(q * trials)))
-    return _first(0, centre, lambda hits: not rejected(hits)), _first(centre, trials + 1, rejected) - 1
+    """The smallest and largest number of ``trials`` at or below the quantile that are not rejected, each at alpha."""
+    above = fewest_rejected(trials, q, alpha)
+    return trials - fewest_rejected(trials, 1 - q, alpha) + 1, above - 1
 
 
-def _first(low: int, high: int, holds: Any) -> int:
+def fewest_rejected(trials: int, rate: float, alpha: float) -> int:
+    """The smallest number of hits that rejects "the rate is ``rate`` or less"; trials + 1 when none does."""
+    prior = (_WEIGHT * rate / min(rate, 1 - rate), _WEIGHT * (1 - rate) / min(rate, 1 - rate))
+    limit = -np.log(alpha)
+    return _first(0, trials + 1, lambda hits: bool(log_e_above(rate, hits, trials, prior) >= limit))
+
+
+def fewest_values(q: float, alpha: float) -> int:
+    """How many values an upper limit of the q-quantile needs at least."""
+    most = 1
+    while fewest_rejected(most, q, alpha) > most:
+        most *= 2
+    return _first(most // 2, most, lambda trials: fewest_rejected(trials, q, alpha) <= trials)
+
+
+def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
     """The first whole number of low..high-1 at which ``holds`` turns true, ``high`` when none; it turns once."""
     while low < high:
         middle = (low + high) // 2
