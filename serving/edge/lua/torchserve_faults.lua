@@ -1,6 +1,12 @@
 -- What TorchServe 0.12 says when something is wrong: JSON {"code", "type", "message"} over HTTP, a text over gRPC.
 do
-  local ABSENT = { "Model not found", "does not exist for model" }
+  -- How its own texts begin. They are matched from there: what comes later in a text may be a client's.
+  local ABSENT = { "^Model not found", "^Model version: [^\n]- does not exist for model" }
+  local NO_WORKER = '^Model "[^\n]- has no worker to serve'
+  -- InternalServerException holds what a model raised.
+  local UNREADY = {
+    ModelNotFoundException = true, ModelVersionNotFoundException = true, ServiceUnavailableException = true,
+  }
   -- Its own words, the code that they get, what clients are told instead, the HTTP status. A full queue and a version
   -- whose workers have not started yet have the same text.
   local SPECIAL = {
@@ -32,13 +38,21 @@ do
 
   function faults.of_absent_version(text)
     for _, phrase in ipairs(ABSENT) do
-      if string.find(text, phrase, 1, true) then return true end
+      if string.find(text, phrase) then return true end
     end
     return false
   end
 
   function faults.of_no_worker(text)
-    return string.find(text, "has no worker to serve", 1, true) ~= nil
+    return string.find(text, NO_WORKER) ~= nil
+  end
+
+  -- The message of the frontend's own error about a version that it cannot ask; nil for every other body, a model's
+  -- answers among them
+  function faults.of_frontend(body)
+    local kind, start =
+      string.match(body, '^%s*{%s*"code"%s*:%s*%d+%s*,%s*"type"%s*:%s*"([%w.]+)"%s*,%s*"message"%s*:%s*"()')
+    return kind and UNREADY[kind] and text_at(body, start) or nil
   end
 
   function faults.special(text)

@@ -1,7 +1,8 @@
 -- envoy_on_response of the upstream filter: marks the answers that are worth a retry. Its own script: it runs once per
 -- try, below the router, whose policy retries what carries x-slipway-retry.
 -- Marked: a version that the routing table promises but TorchServe does not have, or has without a worker, at this
--- moment (a restart). "Worker died" is never repeated: the request may be what killed it.
+-- moment (a restart), in the frontend's own words: what a model answers may quote its client. "Worker died" is never
+-- repeated: the request may be what killed it.
 do
   local function worth(handle, text)
     local noted = handle:streamInfo():dynamicMetadata():get("slipway.try")
@@ -16,13 +17,14 @@ do
 
   function envoy_on_response(handle)
     local headers = handle:headers()
+    if headers:get("x-slipway-error") then return end -- a handler of ours had the request
     local grpc_status = headers:get("grpc-status")
     local text
     if grpc_status and grpc_status ~= "0" then
       text = faults.unescape_grpc(headers:get("grpc-message") or "")
     elseif tonumber(headers:get(":status")) >= 400 then
       local body = handle:body(true)
-      text = faults.text_of(body:getBytes(0, math.min(body:length(), 65536)))
+      text = faults.of_frontend(body:getBytes(0, math.min(body:length(), 65536)))
     end
     if text and worth(handle, text) then handle:headers():add("x-slipway-retry", "1") end
   end
