@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from slipway.errors import ContractInvalid
@@ -43,6 +44,8 @@ ONLY = "network"
 #: Before the names of attributes' networks.
 ATTRIBUTES = "attributes"
 ACTIVATIONS = ("softmax", "sigmoid", "none")
+#: Names and files of networks become paths of the repository, of archives and of model servers.
+_NETWORK_MODEL = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,8 @@ class Contract:
 
     def __post_init__(self) -> None:
         checks = [
+            *_checks_of_network("network", self.network),
+            *(check for part in self.parts for check in _checks_of_network(f"parts.{part.name}.network", part.network)),
             ((self.task in TASKS_OF_PARTS) == bool(self.parts), "parts", [p.name for p in self.parts], TASKS_OF_PARTS),
             (_differ(p.name for p in self.parts), "parts", [p.name for p in self.parts], "different names"),
             (
@@ -309,6 +314,17 @@ def _part(values: Mapping[str, Any]) -> Part:
         "labels": tuple(values["labels"]),
     }
     return Part(**{**values, **known})
+
+
+def _checks_of_network(key: str, network: Network) -> Iterator[tuple[bool, str, Any, Any]]:
+    named = _NETWORK_MODEL.fullmatch(network.model) is not None
+    yield named, f"{key}.model", network.model, "letters, digits, _ and -, with dots between them"
+    yield _is_inside(network.file), f"{key}.file", network.file, "a relative path without .."
+
+
+def _is_inside(text: str) -> bool:
+    path = PurePosixPath(text)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in text
 
 
 def _differ(names: Iterable[str]) -> bool:

@@ -85,3 +85,28 @@ def test_an_edited_file_is_refused(path: tuple[object, ...]) -> None:
 def test_what_does_not_fit_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ContractInvalid):
         replace(FACES, **change)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        *(Network(name, "onnx", "model.onnx") for name in ("", ".", "..", "/m", "m.onnx/../../evil", "m/../n", "m.\n")),
+        *(
+            Network("m.onnx", "onnx", file)
+            for file in ("", ".", "..", "/etc/passwd", "../2/model.onnx", "a/../../b", "\0")
+        ),
+    ],
+)
+def test_networks_that_would_lie_elsewhere_are_refused(network: Network) -> None:
+    with pytest.raises(ContractInvalid, match=r"network\.(model|file)"):
+        replace(PLAIN, network=network)
+    with pytest.raises(ContractInvalid, match=r"parts\.rnet\.network\.(model|file)"):
+        replace(FACES, parts=(FACES.parts[0], replace(FACES.parts[1], network=network)))
+
+
+@pytest.mark.parametrize(
+    "name", ["digits", "digits.onnx", "faces.age.onnx", "digits.torch-export", "a_b.tensorrt-int8"]
+)
+@pytest.mark.parametrize("file", ["model.onnx", "archive/MAR-INF/MANIFEST.json", "model..onnx"])
+def test_networks_have_plain_names_and_files(name: str, file: str) -> None:
+    assert replace(PLAIN, network=Network(name, "onnx", file)).network.file == file
