@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ from slipway.repository.layout import CONFIG, LOCK, POINTER, STAGING_PREFIX, TRA
 
 #: Called before each step that changes the repository, with the step's name; tests kill the process there.
 OnStep = Callable[[str], None]
+#: As in specifications; dots are for a model's networks.
+_MODEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -58,17 +61,16 @@ class Publication:
 
     def check(self) -> None:
         """Raises PublishRefused for what can be seen to be wrong before anything is written."""
+        for name in (*self.files, *self.configs, *self.model_files):
+            self._check_name(name)
         for name, files in self.files.items():
-            if name != self.model and not name.startswith(f"{self.model}."):
-                raise PublishRefused("a directory of another model", observed=name, expected=f"{self.model}[.format]")
             if name not in self.configs:
                 raise PublishRefused(f"{name}: no config.pbtxt", expected="one for every model directory")
-            for inside, path in (*files.items(), *self.model_files.get(name, {}).items()):
-                parts = PurePosixPath(inside)
-                if parts.is_absolute() or ".." in parts.parts or inside in ("contract.json", manifests.FILE_NAME):
-                    raise PublishRefused(f"{name}: {inside} is not a path that may be published")
-                if not path.is_file():
-                    raise PublishRefused(f"{name}: {inside} is missing", observed=path)
+            for inside, path in files.items():
+                _check_file(name, inside, path)
+        for name, files in self.model_files.items():
+            for inside, path in files.items():
+                _check_file(name, inside, path)
         if "model.py" not in self.files.get(self.model, {}):
             raise PublishRefused(f"{self.model}: model.py is missing")
         network = self.contract.network
@@ -78,6 +80,22 @@ class Publication:
                 observed=sorted(self.files),
                 expected=f"{network.model}: {network.file}",
             )
+
+    def _check_name(self, name: str) -> None:
+        """A name becomes a directory beside those of other models."""
+        if not _MODEL.fullmatch(self.model):
+            raise PublishRefused("not a name of a model", observed=self.model, expected=_MODEL.pattern)
+        if name != self.model and not re.fullmatch(rf"{re.escape(self.model)}(\.[a-z0-9_-]+)+", name):
+            raise PublishRefused("a directory of another model", observed=name, expected=f"{self.model}[.format]")
+
+
+def _check_file(name: str, inside: str, path: Path) -> None:
+    parts = PurePosixPath(inside)
+    outside = not parts.parts or parts.is_absolute() or ".." in parts.parts
+    if outside or str(parts) in ("contract.json", manifests.FILE_NAME):
+        raise PublishRefused(f"{name}: {inside} is not a path that may be published")
+    if not path.is_file():
+        raise PublishRefused(f"{name}: {inside} is missing", observed=path)
 
 
 def publish(root: Path, publication: Publication, on_step: OnStep = lambda step: None) -> int:

@@ -116,6 +116,8 @@ def test_more_classes_fit_where_the_served_config_says_minus_one(repository: Rep
         ({"configs": {"digits": "nonsense {", "digits.onnx": ""}}, "not a Triton model configuration"),
         ({"files": {"other": {}}}, "another model"),
         ({"model_files": {"digits": {"../../evil": Path(__file__)}}}, "may be published"),
+        ({"model_files": {"digits": {"": Path(__file__)}}}, "may be published"),
+        ({"model_files": {"digits": {"./contract.json": Path(__file__)}}}, "may be published"),
     ],
 )
 def test_an_incomplete_publication_is_refused(tmp_path: Path, change: dict, words: str) -> None:
@@ -123,6 +125,44 @@ def test_an_incomplete_publication_is_refused(tmp_path: Path, change: dict, word
     with pytest.raises(errors.PublishRefused, match=words):
         repository.publish(dataclasses.replace(publication(tmp_path / "files"), **change))
     assert repository.models() == []
+
+
+@pytest.mark.parametrize("part", ["files", "configs", "model_files"])
+@pytest.mark.parametrize(
+    "name",
+    ["digits.onnx/../../evil", "digits.onnx/../victim", "digits./../evil", "digits.", "digits..onnx", "digits.onnx/",
+     "digits.ONNX", "digits.onnx\n", "digitsXonnx", "../digits.onnx", "/digits.onnx", ""],
+)  # fmt: skip
+def test_a_directory_of_another_model_is_refused_before_anything_is_written(
+    tmp_path: Path, name: str, part: str
+) -> None:
+    repository = Repository(tmp_path / "within" / "repository")
+    good = publication(tmp_path / "files")
+    more = {"files": {"payload": Path(__file__)}, "configs": config_text("digits"), "model_files": {}}
+    configs = {**good.configs, name: config_text("digits")} if part == "files" else good.configs
+    change = {"configs": configs, part: {**getattr(good, part), name: more[part]}}
+    with pytest.raises(errors.PublishRefused, match="another model"):
+        repository.publish(dataclasses.replace(good, **change))
+    assert [path.name for path in tmp_path.iterdir()] == ["files"]
+
+
+@pytest.mark.parametrize("model", ["../digits", "a/b", "", "digits.onnx", "Digits", "."])
+def test_a_model_of_no_plain_name_is_not_published(tmp_path: Path, model: str) -> None:
+    good = publication(tmp_path / "files")
+    with pytest.raises(errors.PublishRefused, match="not a name of a model"):
+        Repository(tmp_path / "repository").publish(
+            dataclasses.replace(good, contract=dataclasses.replace(CONTRACT, model=model))
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["files"]
+
+
+@pytest.mark.parametrize("network", ["digits.torch-export", "digits.age.onnx", "digits.tensorrt_int8.v2"])
+def test_networks_of_any_format_are_published(tmp_path: Path, network: str) -> None:
+    good = publication(tmp_path / "files")
+    files = {**good.files, network: good.files["digits.onnx"]}
+    made = dataclasses.replace(good, files=files, configs={**good.configs, network: config_text(network)})
+    repository = Repository(tmp_path / "repository")
+    assert repository.publish(made) == 1 and network in repository.verify("digits", 1).networks
 
 
 def test_published_files_are_read_only(repository: Repository) -> None:
