@@ -9,6 +9,7 @@ import numpy as np
 
 from routing.observations import Observations, Rate
 from routing.statistics import bernoulli, difference, quantile, ratio
+from routing.verdict import shortfall
 from routing.verdict.check import Check
 from routing.verdict.rules import Latency, Outcome, Rules
 
@@ -74,7 +75,19 @@ def _rates(
             f"{told}: no worse by more than {abs(margin):.1%} ({between})" if shown else told,
             *numbers,
         )
-    return Check(metric, "hold", f"{told}: not yet shown within {abs(margin):.1%} ({between})", *numbers)
+    return Check(
+        metric, "hold", f"{told}: {_missing(canary, stable, margin, rules, lower_is_good)} ({between})", *numbers
+    )
+
+
+def _missing(canary: Rate, stable: Rate, margin: float, rules: Rules, lower_is_good: bool) -> str:
+    """What a comparison still needs; without one arm's figures there is nothing to go by."""
+    if canary.trials == 0 or stable.trials == 0:
+        return "nothing to compare yet"
+    if not lower_is_good:
+        canary, stable = (Rate(seen.trials, seen.trials - seen.hits) for seen in (canary, stable))
+    more = shortfall.of_difference(canary, stable, abs(margin), math.log(1 / rules.alpha))
+    return f"not yet shown within {abs(margin):.1%}, {shortfall.told(more)}"
 
 
 def _share(seen: Rate) -> str:
@@ -113,7 +126,9 @@ def _latency(seen: Observations, rule: Latency, share: float, rules: Rules) -> C
         return Check(name, "abort", f"{told}: more than {rule.margin:.0%} longer", *numbers)
     if upper <= stable_lower * factor:
         return Check(name, "promote", f"{told}: not more than {rule.margin:.0%} longer", *numbers)
-    return Check(name, "hold", f"{told}: not yet shown within {rule.margin:.0%}", *numbers)
+    least = quantile.fewest_values(rule.quantile, rules.alpha / 2)
+    missing = f", {shortfall.told(least - len(canary))} at least" if len(canary) < least else ""
+    return Check(name, "hold", f"{told}: not yet shown within {rule.margin:.0%}{missing}", *numbers)
 
 
 def _value(values: np.ndarray, q: float) -> str:
@@ -130,4 +145,6 @@ def _agreement(seen: Observations, wanted: float, share: float, rules: Rules) ->
         return Check("agreement", "abort", f"{told}: at most {harm_upper:.1%}", *numbers)
     if lower >= wanted:
         return Check("agreement", "promote", f"{told}: at least {lower:.1%}", *numbers)
-    return Check("agreement", "hold", f"{told}: not yet shown ({lower:.1%} to {upper:.1%})", *numbers)
+    more = shortfall.of_rate(pairs, wanted, math.log(1 / rules.alpha))
+    missing = f"not yet shown, {shortfall.told(more)}" if pairs.trials else "no pairs yet"
+    return Check("agreement", "hold", f"{told}: {missing} ({lower:.1%} to {upper:.1%})", *numbers)
