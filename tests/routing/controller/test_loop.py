@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from routing.verdict.judge import Verdict
 
 from routing.controller import companion, places
 from routing.controller import loop as loops
@@ -17,6 +16,7 @@ from routing.plan.model import RoutePlan
 from routing.rollout import control
 from routing.rollout import state as states
 from routing.rollout.state import RolloutState
+from routing.verdict.judge import Verdict
 from serving.json_log import open_log
 from slipway import experiment as experiments
 from slipway.errors import StoreUnavailable

@@ -196,3 +196,18 @@ def test_rows_and_their_place_are_saved_together_or_not_at_all(
     assert one(store, "select count(*) from offsets") == 0
     assert Ingest(store, logs.edge, logs.predictions).run_once() == 10
     assert one(store, "select sum(requests) from tallies") == 10
+
+
+def test_a_file_that_grows_faster_than_it_is_read_is_left_for_the_next_pass(
+    store: Store, logs: Logs, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, passes = Ingest._batch, iter(range(1, 100))
+
+    def growing(self: Ingest, source: object, tail: object) -> int | None:
+        logs.expose(access(f"more-{next(passes)}"))
+        return batch(self, source, tail)  # type: ignore[arg-type]
+
+    logs.expose(access("first"))
+    monkeypatch.setattr(Ingest, "_batch", growing)
+    assert ingest.run_once() == 2
+    assert ingest.run_once() == 1
