@@ -84,7 +84,8 @@ class Classification(SingleNetwork):
         return [self._best(*rows) for rows in zip(logits, scores, options, strict=True)]
 
     def _scores(self, logits: Floats) -> Floats:
-        scaled = logits / self._temperature
+        with np.errstate(over="ignore"):  # of a temperature below 1: said as what it is
+            scaled = finite(logits / self._temperature, "", True)
         if self._activation == "softmax":
             powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
             scaled = powers / powers.sum(axis=1, keepdims=True)

@@ -52,6 +52,14 @@ def test_order_is_that_of_a_full_sort(thousand: Contract) -> None:
         assert result.labels == tuple(map(str, best))
 
 
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+def test_a_temperature_that_makes_logits_infinite_fails(contract: Contract, activation: str) -> None:
+    logits = np.array([[3e38, 1, 2, 3, 4]], np.float32)
+    with pytest.raises(NetworkFailed, match="NaN or infinite") as caught, np.errstate(all="raise"):
+        task(contract, activation=activation, temperature=0.01).results(logits, (), asked([3]))
+    assert caught.value.not_finite
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_values_that_are_no_numbers_fail(contract: Contract, bad: float) -> None:
     logits = LOGITS.copy()
