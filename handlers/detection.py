@@ -151,8 +151,12 @@ class Detection(SingleNetwork):
         limit = np.array(prepared.size * 2, np.float64)
         found = Candidates(np.clip(boxes, -limit, 2 * limit), found.scores, found.classes)
         found = found.take(areas(clipped(found.boxes, prepared.size)) > 0)
+        if not self.settings.tile.wanted(prepared.size, self._input, options.tile):
+            return self._suppressed(found, options)
+        # how many the request wants is a matter of the merged ones: a piece that is dropped later takes nobody's place
+        options = replace(options, max_detections=self.settings.max_detections)
         kept = self._suppressed(found, options)
-        if options.classes is None or not self.settings.tile.wanted(prepared.size, self._input, options.tile):
+        if options.classes is None:
             return kept
         # a piece of an object is known by the whole one, which may be of a class that was not asked for: until then
         # the others stay

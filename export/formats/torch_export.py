@@ -11,10 +11,7 @@ writes never has one. The manifest's sha256 is the other half: only files that w
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.formats.base import INPUT_NAME, Artifact, ExportOptions, FileFormat
@@ -66,31 +63,23 @@ def refuse_pickles(path: Path) -> None:
     """Raises ExportFailed when loading ``path`` would unpickle anything but plain tensors, or it is no archive."""
     import torch
 
+    from handlers.networks.torch import Pickled
+    from handlers.networks.torch import refuse_pickles as refuse
+
     try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                entry = PurePosixPath(name)
-                if entry.name in ("model_weights_config.json", "model_constants_config.json"):
-                    _refuse_marked(path, json.loads(archive.read(name)))
-                if entry.parent.name == "sample_inputs":
-                    torch.load(io.BytesIO(archive.read(name)), weights_only=True)
-    except ExportFailed:
-        raise
+        refuse(torch, path)
+    except Pickled as problem:
+        raise ExportFailed(
+            f"torch-export: {path.name} holds pickled entries, and unpickling runs code",
+            observed=str(problem),
+            expected="weights and constants as raw bytes",
+            fix="write it with torch.export.save of torch 2.10 or later, from plain tensors",
+        ) from problem
     except Exception as problem:  # zip, JSON and torch's unpickler each have their own
         raise ExportFailed(
             f"torch-export: {path.name} is not a readable .pt2 archive of plain tensors",
             observed=f"{type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else ''}",
         ) from problem
-
-
-def _refuse_marked(path: Path, config: dict[str, Any]) -> None:
-    marked = sorted(name for name, entry in config.get("config", {}).items() if entry.get("use_pickle"))
-    if marked:
-        raise ExportFailed(
-            f"torch-export: {path.name} holds pickled entries, and unpickling runs code",
-            observed=", ".join(marked[:5]),
-            expected="weights and constants as raw bytes",
-        )
 
 
 def exported_program(

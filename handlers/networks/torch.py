@@ -29,26 +29,30 @@ def open_exported(path: Path, output: str, threads: int) -> RunNetwork:
     """As :func:`handlers.networks.open_network`. A program that would be unpickled is refused as a corrupt one."""
     torch = _import_torch(path, threads)
     try:
-        _refuse_pickles(torch, path)
+        refuse_pickles(torch, path)
         module = torch.export.load(str(path)).module()
     except Exception as error:  # as above
         raise corrupt(path, first_line(error)) from error
     return _runner(torch, module, path, output)
 
 
-def _refuse_pickles(torch: Any, path: Path) -> None:
-    """Raises ValueError for a program of which torch.export.load (torch 2.13) would read a pickle, which can run any
+class Pickled(ValueError):
+    """An archive would be unpickled."""
+
+
+def refuse_pickles(torch: Any, path: Path) -> None:
+    """Raises Pickled for a program of which torch.export.load (torch 2.13) would read a pickle, which can run any
     code: entries marked ``use_pickle`` of whatever model in the archive, sample inputs that are more than tensors, and
     the form before ``archive_format``."""
     with zipfile.ZipFile(path) as archive:
         entries = {name: PurePosixPath(name) for name in archive.namelist()}
         if not any(entry.name == "archive_format" for entry in entries.values()):
-            raise ValueError("it has no archive_format: written by an older torch")
+            raise Pickled("it has no archive_format: written by an older torch")
         for name, entry in entries.items():
             if entry.name.endswith("_config.json"):
                 payloads = json.loads(archive.read(name)).get("config", {})
                 if marked := [key for key, payload in payloads.items() if payload.get("use_pickle")]:
-                    raise ValueError(f"{entry.name} marks pickled entries: {', '.join(marked[:5])}")
+                    raise Pickled(f"{entry.name} marks pickled entries: {', '.join(marked[:5])}")
             if entry.parent.name == "sample_inputs":
                 torch.load(io.BytesIO(archive.read(name)), weights_only=True)
 

@@ -148,6 +148,17 @@ def test_a_pt2_with_a_pickled_entry_is_refused_before_anything_is_unpickled(
         find_format("torch-export").session(Artifact("torch-export", marked, 0.0))
 
 
+def test_a_pickled_entry_of_another_model_in_the_archive_is_refused(
+    artifacts: dict[str, Artifact], tmp_path: Path
+) -> None:
+    crafted = tmp_path / "model.pt2"
+    crafted.write_bytes(artifacts["torch-export"].path.read_bytes())
+    with zipfile.ZipFile(crafted, "a") as archive:
+        archive.writestr("model/data/weights/other_weights_config.json", '{"config": {"w": {"use_pickle": true}}}')
+    with pytest.raises(ExportFailed, match="unpickling runs code"):
+        refuse_pickles(crafted)
+
+
 class Bomb:
     def __reduce__(self) -> tuple[object, tuple[str, ...]]:
         return (Path.touch, (Path("bomb-went-off"),))  # type: ignore[return-value]

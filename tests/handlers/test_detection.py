@@ -357,6 +357,31 @@ def test_a_filter_by_class_shows_no_piece_that_the_whole_answer_denies(agnostic:
     assert found["lime"].boxes.tolist() == everything.boxes.tolist()
 
 
+def a_bar_and_a_spot(pixels: npt.NDArray[np.uint8]) -> Floats:
+    """As :func:`half_an_eight`, surer of what is cut than of what is whole; and a red spot in between, cyan."""
+    answers = np.zeros((len(pixels), 2, 7), np.float32)
+    answers[:, :1] = half_an_eight(pixels)
+    answers[:, 0, 4:] = np.where(answers[:, 0, 4:] > 0.85, 0.5, answers[:, 0, 4:])
+    for row, image in enumerate(pixels):
+        y, x = np.nonzero((image[..., 0] > 200) & (image[..., 1] < 50))
+        if len(x):
+            answers[row, 1] = x.min(), y.min(), x.max() + 1, y.max() + 1, 0, 0, 0.6
+    return answers
+
+
+def test_a_piece_that_is_dropped_takes_nobodys_place() -> None:
+    """The best one of many is the one answer where one is asked for."""
+    image = Image.new("RGB", (160, SIDE))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((90, 30, 139, 94), fill="white")
+    draw.rectangle((10, 10, 29, 29), fill="red")
+    pipeline = Pipeline(contract(tile={"enabled": "always", "whole": False}), a_bar_and_a_spot)
+    (every,) = pipeline.run([encode(image, "PNG")])
+    (one,) = pipeline.run([encode(image, "PNG")], {"max_detections": 1})
+    assert every.labels == ("cyan", "lime")
+    assert one.labels == ("cyan",) and one.boxes.tolist() == every.boxes[:1].tolist()
+
+
 def test_a_filter_by_class_is_no_narrower_for_others_that_score_higher() -> None:
     """``max_detections`` counts what was asked for, in tiles as in one view."""
     image = picture("retina.jpg")
