@@ -16,6 +16,7 @@ from routing.controller import places
 from routing.controller.companion import ensure_controller
 from routing.controller.seen import read_seen
 from routing.plan.model import RoutePlan
+from routing.postgres import Postgres
 from routing.rollout import control as rollouts
 from routing.rollout.state import RolloutState
 from serving import control
@@ -38,6 +39,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     control.start_detached(settings)
     yield serving
     control.stop(settings)
+    assert not Postgres(settings.state_dir / "postgres").alive()
 
 
 def state_of(served: Served) -> RolloutState:

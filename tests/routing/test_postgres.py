@@ -12,7 +12,9 @@ import pytest
 
 from routing import postgres as module
 from routing.postgres import Postgres
+from serving.leftovers import sweep
 from slipway.errors import StoreUnavailable
+from slipway.settings import Settings
 
 
 def connect(server: Postgres) -> psycopg.Connection:
@@ -159,3 +161,18 @@ def test_a_folder_of_something_else_is_refused_and_kept(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="not empty"):
         Postgres(folder).start()
     assert (folder / "mine.txt").read_text() == "mine"
+
+
+def test_a_server_whose_controller_was_killed_is_swept_with_everything_else(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path, state_dir=tmp_path / "run")
+    server = Postgres(settings.state_dir / "postgres")
+    server.start()
+    try:
+        assert sweep(settings) == 1
+        deadline = time.monotonic() + 20
+        while server.alive():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert sweep(settings) == 0
+    finally:
+        server.stop()
