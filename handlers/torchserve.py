@@ -186,11 +186,12 @@ def _network_files(folder: Path, contract: Contract) -> dict[str, Path]:
 
 def _marks(headers: Mapping[str, Any], row: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the edge says of a request: its headers. gRPC's never come here (0.12), so the edge puts them among the
-    inputs; those of a request over HTTP, which has a host, are its client's form fields."""
-    if any(name.lower() == "host" for name in headers):
-        return headers
-    own = {name: row[name] for name in (REQUEST_ID_HEADER, RECORD_HEADER) if name in row}
-    return {**_row_parameters(own, ""), **headers}
+    inputs; those of a request over HTTP, which has a host, are its client's form fields. Among the headers lie the
+    fields' media types, too, as mappings under the fields' names."""
+    own = {name: value for name, value in headers.items() if isinstance(value, str)}
+    if any(name.lower() == "host" for name in own):
+        return own
+    return _row_parameters({name: row[name] for name in (REQUEST_ID_HEADER, RECORD_HEADER) if name in row}, "")
 
 
 def _bytes(value: Any) -> Any:

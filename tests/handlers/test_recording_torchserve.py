@@ -26,7 +26,9 @@ class Noted:
         self.worker, self.predictions = adapter.Worker(folder), predictions
 
     def ask(self, *rows: dict[str, Any], **headers: str) -> list[dict[str, Any]]:
-        self.worker.ask(*rows, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        own = {name.replace("_", "-"): value for name, value in headers.items()}
+        fields = {name: {"content-type": ""} for row in rows for name in row}  # as TorchServe mixes them
+        self.worker.ask(*rows, headers={**fields, **own})
         recorder = self.worker.model._recorder
         assert recorder is not None and recorder._writer.flush()
         return [json.loads(line) for path in self.predictions.glob("*.jsonl") for line in path.open()]
