@@ -43,10 +43,18 @@ def parameters_of(text: str | None) -> Mapping[str, Any]:
 
 def request_id_of(parameters: Mapping[str, Any]) -> str | None:
     """Header ``x-request-id`` as the server forwards it, whatever its case; None when absent."""
-    for name, value in parameters.items():
-        if name.lower() == REQUEST_ID_HEADER:
-            return str(value)
-    return None
+    return header_of(parameters, REQUEST_ID_HEADER)
+
+
+def header_of(parameters: Mapping[str, Any], name: str) -> str | None:
+    """A header as the server forwards it, ``name`` in small letters; None when absent.
+
+    Triton puts headers among a request's parameters, over those of the same name. The edge writes small letters, so
+    what is written otherwise may be a client's parameter and counts only where there is nothing else.
+    """
+    if name in parameters:
+        return str(parameters[name])
+    return next((str(value) for other, value in parameters.items() if other.lower() == name), None)
 
 
 def errors_column(answers: Sequence[object]) -> npt.NDArray[Any]:

@@ -16,22 +16,22 @@ from handlers.log import json_logger
 from handlers.pipeline import Answer
 from handlers.recording.summaries import TooLarge, form_of
 from handlers.recording.writer import Writer
+from handlers.wire import header_of
 from slipway.contract import Contract
 from slipway.errors import NetworkFailed, SlipwayError
 
 #: Folder of the notes, set for the server's process; without it nothing is noted.
 VARIABLE = "SLIPWAY_PREDICTIONS"
 RECORD_HEADER = "x-slipway-record"
-#: Value of the header that asks to keep the encoded images too; any other one, unless empty, asks for notes alone.
-WITH_IMAGES = "image"
+#: Value of the header that asks to keep the encoded images too, and those that ask for nothing: with one of them the
+#: edge overrules a client's request parameter of that name. Any other one asks for notes alone.
+WITH_IMAGES, NOTHING = "image", ("", "0")
 
 
 def wanted(parameters: Mapping[str, Any]) -> str | None:
-    """The header's value as the server forwards it, whatever the case of its name; None when absent or empty."""
-    for name, value in parameters.items():
-        if name.lower() == RECORD_HEADER:
-            return str(value) or None
-    return None
+    """The header's value as the server forwards it; None where it asks for nothing or is absent."""
+    value = header_of(parameters, RECORD_HEADER)
+    return None if value in NOTHING else value
 
 
 class Recorder:

@@ -263,7 +263,8 @@ def test_lines_are_what_every_reader_takes() -> None:
 
 def test_the_header_is_found_in_any_case() -> None:
     assert wanted({"X-Slipway-Record": "image"}) == "image" and wanted({"other": 1}) is None
-    assert wanted({"x-slipway-record": ""}) is None
+    assert wanted({"x-slipway-record": ""}) is wanted({"x-slipway-record": "0"}) is None
+    assert wanted({"X-Slipway-Record": "image", "x-slipway-record": "0"}) is None
 
 
 def test_it_is_off_unless_the_variable_names_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,12 +74,13 @@ class Served:
     def _lines(self) -> list[str]:
         return [line for path in self.predictions.glob("*.jsonl") for line in path.read_text().splitlines()]
 
-    def ask(self, client: Any, headers: dict[str, str], *images: bytes) -> Any:
+    def ask(self, client: Any, headers: dict[str, str], *images: bytes, **parameters: str) -> Any:
         tensor = client.InferInput("image", [len(images), 1], "BYTES")
         tensor.set_data_from_numpy(np.array([[image] for image in images], object))
         port = self.config.http_port if client is http_client else self.config.grpc_port
         with client.InferenceServerClient(f"127.0.0.1:{port}") as connection:
-            return connection.infer("colour", [tensor], headers=headers)
+            named = {name.replace("_", "-"): value for name, value in parameters.items()}
+            return connection.infer("colour", [tensor], headers=headers, parameters=named)
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +99,13 @@ def test_both_transports_are_noted(served: Served) -> None:
     served.ask(http_client, {"x-request-id": "unasked"}, COFFEE)
     reply = served.ask(http_client, {"X-Request-Id": "by-http", "X-Slipway-Record": "image"}, COFFEE, b"junk", ROCKET)
     served.ask(grpc_client, {"x-request-id": "by-grpc", "x-slipway-record": "1"}, ROCKET)
-    notes = {(line["request_id"], line["index"]): line for line in served.notes(4)}
-    assert notes.keys() == {("by-http", 0), ("by-http", 1), ("by-http", 2), ("by-grpc", 0)}
+    for client in (http_client, grpc_client):  # what an edge says that does not want a note
+        told = {"x-request-id": "unasked", "x-slipway-record": "0"}
+        for own in ({"x_slipway_record": "1"}, {"X_Slipway_Record": "1"}):
+            served.ask(client, told, COFFEE, **own, X_Request_Id="a client's")
+    served.ask(grpc_client, {"x-request-id": "last", "x-slipway-record": "1"}, ROCKET, X_Request_Id="a client's")
+    notes = {(line["request_id"], line["index"]): line for line in served.notes(5)}
+    assert notes.keys() == {("by-http", 0), ("by-http", 1), ("by-http", 2), ("by-grpc", 0), ("last", 0)}
     first = notes["by-http", 0]
     assert first["summary"]["label"] == reply.as_numpy("labels")[0, 0].decode()
     assert first["summary"]["score"] == pytest.approx(float(reply.as_numpy("scores")[0, 0]), abs=1e-5)

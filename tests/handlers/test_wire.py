@@ -46,6 +46,7 @@ def test_parameters() -> None:
 def test_request_id_whatever_its_case() -> None:
     assert request_id_of({"X-Request-Id": "a"}) == request_id_of({"x-request-id": "a"}) == "a"
     assert request_id_of({"top_k": 1}) is None
+    assert request_id_of({"X-Request-Id": "a client's", "x-request-id": "the edge's"}) == "the edge's"
 
 
 def test_errors_column() -> None:
