@@ -54,8 +54,15 @@ do
     end
   end
 
-  -- One string field, encoded; for texts shorter than 128 bytes and field numbers below 16
+  -- One string field, encoded; for texts shorter than 16384 bytes and field numbers below 16
   function protobuf.string_field(field, text)
-    return char(field * 8 + 2, #text) .. text
+    local length = #text
+    if length < 128 then return char(field * 8 + 2, length) .. text end
+    return char(field * 8 + 2, length % 128 + 128, math.floor(length / 128)) .. text
+  end
+
+  -- One entry of a map of strings; the last of several with one key counts
+  function protobuf.map_entry(field, key, value)
+    return protobuf.string_field(field, protobuf.string_field(1, key) .. protobuf.string_field(2, value))
   end
 end

@@ -5,7 +5,8 @@ do
   -- What the router and the servers behind are told in headers that no client can send
   local function mark(handle, headers, context)
     if context.routed then headers:add("x-slipway-routed", "1") end
-    if context.record then headers:add("x-slipway-record", context.record) end
+    -- always: servers hand headers to handlers as request parameters, and a client's of this name must not count
+    headers:replace("x-slipway-record", context.record or "0")
     if context.route then
       headers:add("x-slipway-route", context.route)
       headers:add("x-slipway-written", context.version)

@@ -179,7 +179,10 @@ do
     if endpoint.model then
       local name, version, chosen = frames.target(message)
       version, chosen = versions.choose(handle, name, version, context, true)
-      if chosen then body:setBytes(frames.frame(message, protobuf.string_field(2, version))) end
+      -- metadata of a call never reaches workers (0.12): what handlers must know goes into the message's inputs
+      local told = protobuf.map_entry(3, "x-request-id", context.id)
+        .. protobuf.map_entry(3, "x-slipway-record", context.record or "0")
+      body:setBytes(frames.frame(message, told .. (chosen and protobuf.string_field(2, version) or "")))
     end
     if endpoint.as then
       body:setBytes(frames.frame("", ""))

@@ -157,7 +157,7 @@ def test_a_fault_of_both_is_answered_once_as_it_is(rig: Rig, follow) -> None:
 
 def seen(rig: Rig, version: int, text: str) -> int:
     path = rig.folder / "repository" / "echo" / str(version) / "model.py.seen"
-    return path.read_text().splitlines().count(text) if path.exists() else 0
+    return path.read_bytes().splitlines().count(text.encode()) if path.exists() else 0
 
 
 def test_a_shadow_sees_copies_and_nobody_sees_it(rig: Rig, follow) -> None:
