@@ -125,8 +125,12 @@ def clusters(config: EdgeConfig, live: LiveExperiment) -> list[Json]:
 
 
 def discovery_response(config: EdgeConfig, experiments: Sequence[LiveExperiment]) -> Json:
-    """The content of the clusters file; its ``version_info`` is a hash of it."""
-    resources = [cluster for live in experiments for cluster in clusters(config, live)]
+    """The content of the clusters file; its ``version_info`` is a hash of it. Of two clusters of one name, the one of
+    the earlier experiment stays."""
+    named: dict[str, Json] = {}
+    for cluster in (cluster for live in experiments for cluster in clusters(config, live)):
+        named.setdefault(cluster["name"], cluster)
+    resources = list(named.values())
     digest = hashlib.sha256(json.dumps(resources, sort_keys=True).encode()).hexdigest()[:16]
     return {"version_info": digest, "resources": resources}
 

@@ -88,14 +88,14 @@ class EdgeServer:
             self.log.info("routes", ready=wanted.ready, versions=wanted.default_versions)
 
     def _add_clusters(self, before: EdgeRoutes, wanted: EdgeRoutes) -> None:
-        """Clusters before the routes to them. Those that no route names any more stay until the next change."""
+        """Clusters before the routes to them. Those of the routes before stay until the next change: a request may be
+        between two tries, and would find no host in a cluster that is gone."""
         if wanted.experiments == before.experiments or not wanted.experiments:
             return
-        experiment_clusters.update(self.config, wanted.experiments)
+        found = (*wanted.experiments, *before.experiments)
+        experiment_clusters.update(self.config, found)
         try:
-            if not self.died and not experiment_clusters.wait_in_force(
-                self.config, wanted.experiments, _CLUSTERS_SECONDS
-            ):
+            if not self.died and not experiment_clusters.wait_in_force(self.config, found, _CLUSTERS_SECONDS):
                 self.log.warning("the edge has not taken the clusters of an experiment yet")
         except ServerNotRunning as problem:
             self.log.warning("the edge did not take the clusters of an experiment", reason=str(problem))

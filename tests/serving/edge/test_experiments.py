@@ -13,6 +13,7 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from routing.assignment import assign
+from serving.edge import experiment_clusters
 from serving.edge.experiments import LiveExperiment
 from serving.edge.routes import EdgeRoutes
 from slipway.experiment import Arm, Experiment, Layer, Shadow
@@ -93,6 +94,17 @@ def test_a_larger_share_takes_nobody_out(rig: Rig, follow) -> None:
     follow(replace(CANARY, arms=(Arm(2, 0, 6000),)))
     after = {unit for unit in UNITS[:100] if answered(ask(rig, unit)) == "2"}
     assert before < after and 10 < len(before) < len(after) < 90
+
+
+def test_clusters_of_an_arm_that_is_taken_back_outlive_its_routes(rig: Rig) -> None:
+    """A request that waits for its second try still finds the stable version there."""
+    armed = LiveExperiment(CANARY, (1, 2, 3))
+    armless = LiveExperiment(replace(CANARY, arms=()), (1, 2, 3))
+    found = experiment_clusters.discovery_response(rig.edge, (armless, armed))
+    names = [cluster["name"] for cluster in found["resources"]]
+    assert "echo/2/grpc+stable" in names and len(names) == len(set(names))
+    alone = experiment_clusters.discovery_response(rig.edge, (armless,))
+    assert "echo/2/grpc+stable" not in [cluster["name"] for cluster in alone["resources"]]
 
 
 def test_override_allow_list_and_paths_win_and_are_marked(rig: Rig, follow) -> None:
