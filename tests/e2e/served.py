@@ -92,7 +92,7 @@ def answers(client: PredictClient, model: str) -> bool:
 
 def access_log(served: Served) -> list[dict]:
     path = served.settings.state_dir / "logs" / "edge-access.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text().rpartition("\n")[0].splitlines()]
 
 
 def gone(pid: int) -> bool:

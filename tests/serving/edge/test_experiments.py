@@ -67,7 +67,8 @@ def log(rig: Rig, request_id: str) -> dict[str, object]:
     found: list[dict[str, object]] = []
 
     def there() -> bool:
-        lines = rig.edge.access_log_path.read_text().splitlines()
+        # the last line may be half written
+        lines = rig.edge.access_log_path.read_text().rpartition("\n")[0].splitlines()
         found[:] = [row for line in lines if (row := json.loads(line))["request_id"] == request_id]
         return bool(found)
 
