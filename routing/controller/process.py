@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 
 from routing.controller import places
@@ -17,11 +16,13 @@ from routing.controller.book import Book
 from routing.controller.loop import Controller
 from serving import process_id
 from serving.json_log import ComponentLog, open_log
-from slipway.errors import ServerAlreadyRunning
+from serving.supervisor.lock import locked
 from slipway.files import write_atomically
 from slipway.settings import Settings
 
 _TICK = 0.5
+_TAKEN = "a controller of this state directory runs already"
+_TAKEN_FIX = "nothing: it does the work; `slipway down` stops it"
 _HEARTBEAT_SECONDS = 2.0
 
 OpenBook = Callable[[Settings, ComponentLog], Book]
@@ -31,7 +32,7 @@ def run(settings: Settings, open_book: OpenBook) -> None:
     """Until SIGTERM, SIGINT, or no rollout needs it. Raises ServerAlreadyRunning when another one runs."""
     woken, log = threading.Event(), open_log("routing", settings.state_dir / "logs")
     _on_signals(woken)
-    with _alone(settings):
+    with locked(places.folder(settings), "controller.lock", _TAKEN, _TAKEN_FIX):
         book = open_book(settings, log)
         controller = Controller(settings, book, log)
         server = book.serve_feedback(_last_port(settings))
@@ -83,18 +84,3 @@ def _on_signals(woken: threading.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-
-
-@contextlib.contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    path = places.folder(settings) / "controller.lock"
-    with path.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as problem:
-            raise ServerAlreadyRunning(
-                "a controller of this state directory runs already",
-                observed=path,
-                fix="nothing: it does the work; `slipway down` stops it",
-            ) from problem
-        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from serving.edge.listeners import BUFFER_SLACK, DISCARD_LISTENER, http2_options, lua_filter
@@ -18,38 +19,51 @@ _TYPE = "type.googleapis.com/envoy.extensions"
 _PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def _circuit_breakers() -> Json:
+#: What an upstream filter chain ends with.
+_CODEC = {
+    "name": "envoy.filters.http.upstream_codec",
+    "typed_config": {"@type": f"{_TYPE}.filters.http.upstream_codec.v3.UpstreamCodec"},
+}
+
+
+def _circuit_breakers(limit: int) -> Json:
     limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
-    return {"thresholds": [{"priority": "DEFAULT", **dict.fromkeys(limits, MAX_REQUESTS)}]}
+    return {"thresholds": [{"priority": "DEFAULT", **dict.fromkeys(limits, limit)}]}
 
 
-def _upstream_filters(config: EdgeConfig) -> list[Json]:
-    codec = {
-        "name": "envoy.filters.http.upstream_codec",
-        "typed_config": {"@type": f"{_TYPE}.filters.http.upstream_codec.v3.UpstreamCodec"},
-    }
-    return [lua_filter(PROTOCOLS[config.engine].upstream), codec]
-
-
-def _cluster(config: EdgeConfig, name: str, port: int, protocol: Json) -> Json:
+def upstream_options(config: EdgeConfig, transport: str, filters: Sequence[Json]) -> Json:
+    """How the engine is spoken to over ``transport`` (http, grpc), through ``filters`` once per try."""
+    protocol: Json = {"http_protocol_options": {}}
+    if transport == "grpc":
+        protocol = {"http2_protocol_options": http2_options(config)}
     options = {
         "@type": f"{_TYPE}.upstreams.http.v3.HttpProtocolOptions",
         # Triton 2.51 waits for idle HTTP connections when it shuts down: do not keep them long.
         "common_http_protocol_options": {"idle_timeout": "5s"},
         "explicit_http_config": protocol,
-        "http_filters": _upstream_filters(config),
+        "http_filters": [*filters, _CODEC],
     }
+    return {
+        "connect_timeout": "1s",
+        "per_connection_buffer_limit_bytes": config.max_request_bytes + BUFFER_SLACK,
+        "typed_extension_protocol_options": {_PROTOCOL: options},
+    }
+
+
+def engine_cluster(
+    config: EdgeConfig, name: str, transport: str, filters: Sequence[Json], limit: int = MAX_REQUESTS, **host: Json
+) -> Json:
+    """A cluster of the engine's one host. ``limit``: requests under way at once; ``host``: more about the endpoint."""
+    port = config.engine_grpc_port if transport == "grpc" else config.engine_http_port
     endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}
     return {
         "name": name,
         "type": "STATIC",
-        "connect_timeout": "1s",
-        "per_connection_buffer_limit_bytes": config.max_request_bytes + BUFFER_SLACK,
-        "circuit_breakers": _circuit_breakers(),
+        "circuit_breakers": _circuit_breakers(limit),
         # Never send to a host that is known to be down, even when all are.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "typed_extension_protocol_options": {_PROTOCOL: options},
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint, **host}]}]},
+        **upstream_options(config, transport, filters),
     }
 
 
@@ -63,7 +77,7 @@ def _discard_cluster() -> Json:
     return {
         "name": DISCARD_CLUSTER,
         "type": "STATIC",
-        "circuit_breakers": _circuit_breakers(),
+        "circuit_breakers": _circuit_breakers(MAX_REQUESTS),
         "typed_extension_protocol_options": {_PROTOCOL: options},
         "load_assignment": {"cluster_name": DISCARD_CLUSTER, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
     }
@@ -71,9 +85,9 @@ def _discard_cluster() -> Json:
 
 def clusters(config: EdgeConfig) -> list[Json]:
     """The engine's HTTP/1.1 cluster, its gRPC (HTTP/2) cluster, and the listener that takes refused bodies."""
-    h2 = {"http2_protocol_options": http2_options(config)}
+    filters = [lua_filter(PROTOCOLS[config.engine].upstream)]
     return [
-        _cluster(config, HTTP_CLUSTER, config.engine_http_port, {"http_protocol_options": {}}),
-        _cluster(config, GRPC_CLUSTER, config.engine_grpc_port, h2),
+        engine_cluster(config, HTTP_CLUSTER, "http", filters),
+        engine_cluster(config, GRPC_CLUSTER, "grpc", filters),
         _discard_cluster(),
     ]

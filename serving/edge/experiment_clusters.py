@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.edge import admin
+from serving.edge.clusters import engine_cluster, upstream_options
 from serving.edge.experiments import LiveExperiment, aggregate_name, copies, version_name
-from serving.edge.listeners import BUFFER_SLACK, http2_options, lua_filter
+from serving.edge.listeners import lua_filter
 from serving.edge.process import EdgeConfig
 from serving.edge.protocols import PROTOCOLS
 from serving.edge.watched_file import replace_watched
@@ -29,98 +30,69 @@ MAX_ARM_REQUESTS = 1024
 EJECT_AFTER = 5
 
 _TYPE = "type.googleapis.com/envoy.extensions"
-_PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 
 
-def _options(config: EdgeConfig, transport: str) -> Json:
-    protocol: Json = {"http_protocol_options": {}}
-    if transport == "grpc":
-        protocol = {"http2_protocol_options": http2_options(config)}
-    mutation = {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+#: Envoy's own field of a host that is out for a while.
+_EJECTION = {
+    "consecutive_5xx": EJECT_AFTER,
+    "enforcing_consecutive_5xx": 100,
+    "enforcing_success_rate": 0,
+    "enforcing_consecutive_gateway_failure": 0,
+    "interval": "1s",
+    "base_ejection_time": "5s",
+    "max_ejection_time": "60s",
+    "max_ejection_percent": 100,
+}
+
+
+def _filters(config: EdgeConfig) -> list[Json]:
+    """The version of the host that was picked, as a header; then the script that reads it."""
     header = {"key": "x-slipway-try", "value": "%UPSTREAM_METADATA(slipway:version)%"}
-    return {
-        "@type": f"{_TYPE}.upstreams.http.v3.HttpProtocolOptions",
-        "common_http_protocol_options": {"idle_timeout": "5s"},
-        "explicit_http_config": protocol,
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.header_mutation",
-                "typed_config": {
-                    "@type": f"{_TYPE}.filters.http.header_mutation.v3.HeaderMutation",
-                    "mutations": {"request_mutations": [{"append": {"header": header, **mutation}}]},
-                },
-            },
-            lua_filter(PROTOCOLS[config.engine].tries),
-            {
-                "name": "envoy.filters.http.upstream_codec",
-                "typed_config": {"@type": f"{_TYPE}.filters.http.upstream_codec.v3.UpstreamCodec"},
-            },
-        ],
+    mutation = {"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+    named = {
+        "name": "envoy.filters.http.header_mutation",
+        "typed_config": {
+            "@type": f"{_TYPE}.filters.http.header_mutation.v3.HeaderMutation",
+            "mutations": {"request_mutations": [mutation]},
+        },
     }
+    return [named, lua_filter(PROTOCOLS[config.engine].tries)]
 
 
-def _version_cluster(config: EdgeConfig, model: str, version: int, transport: str, limit: int, eject: bool) -> Json:
-    port = config.engine_grpc_port if transport == "grpc" else config.engine_http_port
-    name = version_name(model, version, transport)
-    host = {
-        "metadata": {"filter_metadata": {"slipway": {"version": str(version)}}},
-        "endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}},
-    }
-    limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), limit)
-    ejection = {
-        "consecutive_5xx": EJECT_AFTER,
-        "enforcing_consecutive_5xx": 100,
-        "enforcing_success_rate": 0,
-        "enforcing_consecutive_gateway_failure": 0,
-        "interval": "1s",
-        "base_ejection_time": "5s",
-        "max_ejection_time": "60s",
-        "max_ejection_percent": 100,
-    }
-    return {
-        "@type": _CLUSTER,
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "per_connection_buffer_limit_bytes": config.max_request_bytes + BUFFER_SLACK,
-        "circuit_breakers": {"thresholds": [{"priority": "DEFAULT", **limits}]},
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        **({"outlier_detection": ejection} if eject else {}),
-        "typed_extension_protocol_options": {_PROTOCOL: _options(config, transport)},
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [host]}]},
-    }
+def _version(config: EdgeConfig, name: str, version: int, transport: str, limit: int = MAX_ARM_REQUESTS) -> Json:
+    about = {"filter_metadata": {"slipway": {"version": str(version)}}}
+    return {"@type": _CLUSTER, **engine_cluster(config, name, transport, _filters(config), limit, metadata=about)}
 
 
-def _aggregate_cluster(config: EdgeConfig, model: str, arm: int, stable: int, transport: str) -> Json:
+def _aggregate(config: EdgeConfig, model: str, arm: int, stable: int, transport: str) -> Json:
     members = [version_name(model, arm, transport), version_name(model, stable, transport)]
     return {
         "@type": _CLUSTER,
         "name": aggregate_name(model, arm, transport),
-        "connect_timeout": "1s",
         "lb_policy": "CLUSTER_PROVIDED",
-        "per_connection_buffer_limit_bytes": config.max_request_bytes + BUFFER_SLACK,
-        "typed_extension_protocol_options": {_PROTOCOL: _options(config, transport)},
         "cluster_type": {
             "name": "envoy.clusters.aggregate",
             "typed_config": {"@type": f"{_TYPE}.clusters.aggregate.v3.ClusterConfig", "clusters": members},
         },
+        **upstream_options(config, transport, _filters(config)),
     }
 
 
 def clusters(config: EdgeConfig, live: LiveExperiment) -> list[Json]:
     """The clusters of an experiment's versions, for both transports."""
     found, made = live.experiment, []
+    copied = {found.stable: found.compare_concurrency}
+    if live.shadow is not None and found.shadow is not None:
+        copied[live.shadow] = found.shadow.concurrency
     for transport in ("http", "grpc"):
-        made.append(_version_cluster(config, found.model, found.stable, transport, MAX_ARM_REQUESTS, False))
-        copied = _version_cluster(config, found.model, found.stable, transport, found.compare_concurrency, False)
-        made.append({**copied, "name": copies(found.model, found.stable, transport)})
+        made.append(_version(config, version_name(found.model, found.stable, transport), found.stable, transport))
         for arm in live.arms:
-            made.append(_version_cluster(config, found.model, arm, transport, MAX_ARM_REQUESTS, True))
-            made.append(_aggregate_cluster(config, found.model, arm, found.stable, transport))
-        if live.shadow is not None and found.shadow is not None:
-            copied = _version_cluster(config, found.model, live.shadow, transport, found.shadow.concurrency, False)
-            made.append({**copied, "name": copies(found.model, live.shadow, transport)})
+            cluster = _version(config, version_name(found.model, arm, transport), arm, transport)
+            made.append({**cluster, "outlier_detection": _EJECTION})
+            made.append(_aggregate(config, found.model, arm, found.stable, transport))
+        for version, limit in copied.items():
+            made.append(_version(config, copies(found.model, version, transport), version, transport, limit))
     return made
 
 

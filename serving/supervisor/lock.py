@@ -1,4 +1,4 @@
-"""One supervisor per state directory: an flock, which the kernel gives back when its holder dies."""
+"""One process of a kind per state directory: an flock, which the kernel gives back when its holder dies."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from slipway.errors import ServerAlreadyRunning
 
 
 @contextlib.contextmanager
-def locked(state_dir: Path) -> Iterator[None]:
-    """Holds the state directory; raises ServerAlreadyRunning when another supervisor does."""
-    state_dir.mkdir(parents=True, exist_ok=True)
-    path = state_dir / "lock"
+def locked(
+    folder: Path,
+    name: str = "lock",
+    taken: str = "a supervisor already serves this state directory",
+    fix: str = "`slipway status` shows it, `make down` stops it",
+) -> Iterator[None]:
+    """Holds ``folder``/``name``; raises ServerAlreadyRunning, worded by ``taken``, when another process does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
     with path.open("a") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as problem:
-            raise ServerAlreadyRunning(
-                "a supervisor already serves this state directory",
-                observed=path,
-                fix="`slipway status` shows it, `make down` stops it",
-            ) from problem
+            raise ServerAlreadyRunning(taken, observed=path, fix=fix) from problem
         yield
