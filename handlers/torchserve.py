@@ -7,6 +7,7 @@ All networks run in the worker's own process, one thread each, from the files th
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -85,6 +86,9 @@ class TorchServeModel:
         ]
 
     def _start(self, folder: Path, config: Mapping[str, Any]) -> None:
+        # TorchServe (0.12) tells java two lines per request, its time of arrival and PredictionTime, by way of a pipe and
+        # regular expressions: 3 % of a detection
+        logging.getLogger().setLevel(logging.WARNING)
         if "torch" in sys.modules:  # TorchServe imports it in every worker, and its pool would spin beside ours
             sys.modules["torch"].set_num_threads(1)
         contract = Contract.read(folder / "contract.json")
