@@ -130,7 +130,7 @@ class Crowd:
 
     def _outcome(self, ask: Ask, name: str) -> tuple[str, bool]:
         try:
-            check(ask(name), self._target.version, [self._target.expected])
+            check(ask(name), [self._target.version], [self._target.expected])
         except _NotAccepted as problem:
             return str(problem), False
         except (_Failed, AnswerWrong) as problem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from benchmarks.images import ImageSet
 from slipway.errors import BenchmarkFailed
@@ -34,7 +35,7 @@ class Options:
             (self.concurrency >= 1, "concurrency", self.concurrency, ">= 1"),
             (self.batch >= 1, "batch", self.batch, ">= 1"),
             (self.rounds >= 1, "rounds", self.rounds, ">= 1"),
-            (self.images in ("fixed", "mixed"), "images", self.images, "fixed or mixed"),
+            (self.images in get_args(ImageSet), "images", self.images, " or ".join(get_args(ImageSet))),
         ]
         for good, name, observed, expected in checks:
             if not good:

@@ -75,7 +75,7 @@ def _plan(subject: Subject, options: Options, arm: str, images: Path, pool: RawP
         model=subject.model,
         # the edge chooses the version, as for most clients; Triton itself would take its highest
         asked_version=subject.version if direct else None,
-        version=subject.version,
+        versions=(subject.version,) if direct else subject.may_answer,
         images=images,
         expected=pool.expected,
         batch=options.batch,

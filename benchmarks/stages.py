@@ -187,7 +187,7 @@ class _Measured:
             address=self.state.edge[transport],
             model=self.options.model,
             asked_version=None,
-            version=0,
+            versions=(),
             images=self.images,
             expected=(),
             batch=1,

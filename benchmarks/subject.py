@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from serving import control
+from slipway import experiment
 from slipway.errors import ModelNotFound, ServerNotRunning
 from slipway.repository import Repository
 from slipway.settings import Settings
@@ -15,7 +16,8 @@ from slipway.settings import Settings
 
 @dataclass(frozen=True)
 class Subject:
-    """A served version. ``contract`` and ``network`` are files; ``pids`` names the root process of each component."""
+    """A served version. ``contract`` and ``network`` are files; ``pids`` names the root process of each component;
+    ``may_answer``: the versions that requests without one may reach, this one first: those of an experiment too."""
 
     model: str
     version: int
@@ -27,6 +29,7 @@ class Subject:
     edge_grpc: str
     triton_grpc: str
     pids: Mapping[str, int]
+    may_answer: tuple[int, ...] = ()
 
 
 def find_subject(settings: Settings, model: str) -> Subject:
@@ -54,8 +57,14 @@ def find_subject(settings: Settings, model: str) -> Subject:
         edge_http=state["edge"]["http"],
         edge_grpc=state["edge"]["grpc"],
         triton_grpc=state["engine"]["grpc"],
+        may_answer=_may_answer(settings, model, version),
         pids={state["engine"]["name"]: int(state["engine"]["pid"]), "envoy": int(state["envoy"]["pid"])},
     )
+
+
+def _may_answer(settings: Settings, model: str, version: int) -> tuple[int, ...]:
+    found = experiment.read(settings.repository, model)
+    return tuple(dict.fromkeys((version, *(arm.version for arm in found.arms)))) if found else (version,)
 
 
 def _state(settings: Settings, model: str) -> Mapping[str, Any]:

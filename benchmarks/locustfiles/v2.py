@@ -52,7 +52,7 @@ class HttpV2User(FastHttpUser):  # type: ignore[misc]  # mypy does not follow lo
                 if response.status_code != 200:
                     raise AnswerWrong(http_failure(response.status_code, response.content or str(response.error)))
                 reply = read_http(response.content, response.headers.get(JSON_LENGTH))
-                check(reply, session().plan["version"], session().expected[turn])
+                check(reply, session().plan["versions"], session().expected[turn])
             except AnswerWrong as problem:
                 response.failure(problem)
 
@@ -88,7 +88,7 @@ class GrpcV2User(User):  # type: ignore[misc]  # as above
         milliseconds = (time.perf_counter() - begun) * 1000
         if failure is None:
             try:
-                check(read_grpc(answer), session().plan["version"], session().expected[turn])
+                check(read_grpc(answer), session().plan["versions"], session().expected[turn])
             except AnswerWrong as problem:
                 failure = problem
         self.environment.events.request.fire(

@@ -34,7 +34,7 @@ class BytesUser(FastHttpUser):  # type: ignore[misc]  # mypy does not follow loc
             try:
                 if response.status_code != 200:
                     raise AnswerWrong(http_failure(response.status_code, response.content or str(response.error)))
-                check(_reply(response.content), session().plan["version"], session().expected[turn])
+                check(_reply(response.content), session().plan["versions"], session().expected[turn])
             except AnswerWrong as problem:
                 response.failure(problem)
 
@@ -42,6 +42,6 @@ class BytesUser(FastHttpUser):  # type: ignore[misc]  # mypy does not follow loc
 def _reply(content: bytes) -> Reply:
     try:
         values = json.loads(content)
-        return Reply(session().plan["version"], [values["labels"]], [values["scores"]], [""])
+        return Reply(session().plan["versions"], [values["labels"]], [values["scores"]], [""])
     except (KeyError, TypeError, ValueError) as problem:
         raise AnswerWrong(f"the answer cannot be read: {type(problem).__name__} {problem}") from problem

@@ -117,7 +117,7 @@ class _Arms:
             address=address,
             model=subject.model,
             asked_version=None,
-            version=subject.version,
+            versions=(subject.version,),
             images=self.images,
             expected=pool.expected,
             batch=1,

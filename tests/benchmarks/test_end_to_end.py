@@ -40,7 +40,7 @@ def wrong_expectations(subject: Subject, protocol: str, images: Path) -> LoadPla
         address=subject.edge_http if protocol == "http" else subject.edge_grpc,
         model=subject.model,
         asked_version=None,
-        version=subject.version,
+        versions=(subject.version,),
         images=images,
         expected=[Expected("red", 2.0)] * 8,
         batch=2,
