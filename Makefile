@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 SLIPWAY = .venv/bin/slipway
 PIP = -m pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: help doctor setup export-and-deploy test bench down clean lint
+.PHONY: help doctor setup export-and-deploy test bench demo-ab down clean lint
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -53,6 +53,10 @@ bench:  ## Locust over HTTP and gRPC; CSV and an HTML report in benchmarks/resul
 	@$(MAKE) --no-print-directory -j2 setup
 	@$(SLIPWAY) deploy resnet18
 	@$(SLIPWAY) bench serving
+
+demo-ab:  ## a version published, tried on a part of the traffic and promoted; another one aborted; with their reports
+	@$(MAKE) --no-print-directory -j2 setup
+	@$(SLIPWAY) bench rollouts --scenarios good,inaccurate
 
 down:  ## stop what was started
 	@test ! -x $(SLIPWAY) || $(SLIPWAY) down

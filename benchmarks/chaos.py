@@ -183,7 +183,7 @@ def _kill(event: str, pids: Sequence[int], crowd: Crowd, options: ChaosOptions) 
     struck = time.monotonic()
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    while not all(_gone(pid) for pid in pids):
+    while not all(gone(pid) for pid in pids):
         time.sleep(0.001)
     ended = time.monotonic()
     while not _well_again(crowd, struck, options.calm) and time.monotonic() - struck < options.limit:
@@ -195,7 +195,7 @@ def _stop(settings: Settings, crowd: Crowd, options: ChaosOptions) -> Outcome:
     supervisor = control.status(settings).pid
     struck = time.monotonic()
     os.kill(supervisor, signal.SIGTERM)
-    while not _gone(supervisor) and time.monotonic() - struck < options.limit:
+    while not gone(supervisor) and time.monotonic() - struck < options.limit:
         time.sleep(_POLL)
     logged = settings.state_dir / "logs" / ACCESS_LOG
     requests = [_as_the_edge_saw(item, logged) for item in crowd.requests() if item.sent >= struck - options.calm]
@@ -236,7 +236,8 @@ def _wait_calm(crowd: Crowd, options: ChaosOptions) -> None:
         time.sleep(_POLL)
 
 
-def _gone(pid: int) -> bool:
+def gone(pid: int) -> bool:
+    """Whether a process has ended; its parent may not have noticed yet."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -261,7 +262,7 @@ def _workers_by_version(settings: Settings, model: str) -> dict[int, list[int]]:
     hosts = [(host, int(port)) for host, port in (state[name].rsplit(":", 1) for name in ("management", "http"))]
     versions = ManagementClient(hosts[0], hosts[1]).describe(model)
     return {
-        item.version: [worker.pid for worker in item.workers if worker.pid > 0 and not _gone(worker.pid)]
+        item.version: [worker.pid for worker in item.workers if worker.pid > 0 and not gone(worker.pid)]
         for item in versions
     }
 

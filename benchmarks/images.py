@@ -21,8 +21,9 @@ _PHOTOGRAPHS = ("rocket.jpg", "flower.jpg", "retina.jpg", "hubble_deep_field.jpg
 
 
 def write_images(images: ImageSet, folder: Path) -> list[Path]:
-    """Writes JPEGs and returns their paths: ``fixed`` is one of 640x427 pixels and about 100 kB, ``small`` one of 453x302
-    and about 50 kB, ``mixed`` eight of 286x191 to 1411x1411 pixels and 20 to 530 kB. The same bytes on every run."""
+    """Writes JPEGs and returns their paths: ``fixed`` is one of 640x427 pixels and about 100 kB, ``small`` one of
+    453x302 and about 50 kB, ``mixed`` eight of 286x191 to 1411x1411 pixels and 20 to 530 kB. The same bytes
+    on every run."""
     if images != "mixed":
         return jpegs(folder, _FIXED if images == "fixed" else _SMALL)
     copied = [Path(shutil.copy(original(name), folder / name)) for name in _PHOTOGRAPHS]

@@ -35,8 +35,8 @@ _SPARE_SECONDS = 60.0
 class LoadPlan:
     """One run of Locust. ``address``: host:port; ``protocol``: ``http`` or ``grpc`` (KServe V2, a classification), or
     ``bytes`` (a peer's POST of an image), or one of benchmarks.task_wire (any task);
-    ``asked_version``: sent with the requests, None to let the edge choose; ``versions``: one of
-    them must answer; ``images``: a folder; ``expected``: of its files in the order of names; ``users``: closed-loop clients;
+    ``asked_version``: sent with the requests, None to let the edge choose; ``versions``: one of them must answer;
+    ``images``: a folder; ``expected``: of its files in the order of names; ``users``: closed-loop clients;
     ``pids``: whose CPU time is read; times in seconds. For any task, ``records`` are expected, of these ``fields``.
     """
 

@@ -86,8 +86,8 @@ class TorchServeModel:
         ]
 
     def _start(self, folder: Path, config: Mapping[str, Any]) -> None:
-        # TorchServe (0.12) tells java two lines per request, its time of arrival and PredictionTime, by way of a pipe and
-        # regular expressions: 3 % of a detection
+        # TorchServe (0.12) tells java two lines per request, its arrival and PredictionTime, through a pipe and regular
+        # expressions: 3 % of a detection
         logging.getLogger().setLevel(logging.WARNING)
         if "torch" in sys.modules:  # TorchServe imports it in every worker, and its pool would spin beside ours
             sys.modules["torch"].set_num_threads(1)

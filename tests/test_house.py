@@ -18,7 +18,7 @@ MAY = {
     "gateway": {"slipway", "handlers", "serving", "routing"},
     "monitoring": {"slipway", "handlers", "serving"},
     "deploy": {"slipway", "handlers", "serving"},
-    "benchmarks": {"slipway", "handlers", "serving", "samples"},
+    "benchmarks": {"slipway", "handlers", "serving", "routing", "samples"},
 }
 #: handlers run inside model servers: these modules of the ground floor, and no third-party ones but these.
 GROUND_FOR_HANDLERS = {"slipway.contract", "slipway.errors"}

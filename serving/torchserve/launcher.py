@@ -43,8 +43,8 @@ def command(config: TorchServeConfig) -> tuple[list[str], dict[str, str]]:
         f"-Xmx{config.heap_megabytes}m",
         # a server without memory answers nobody and stays; one that ends is started again
         "-XX:+ExitOnOutOfMemoryError",
-        # it copies bytes between sockets: the optimising compiler and a concurrent collector cost the workers' cores more
-        # than they save (detection on two cores: 72 to 76 % of in process over gRPC, 75 to 88 % over HTTP)
+        # it copies bytes between sockets: an optimising compiler and a concurrent collector cost the workers' cores
+        # more than they save (detection on two cores: 72 to 78 % of in process over gRPC, 75 to 86 % over HTTP)
         "-XX:TieredStopAtLevel=1",
         "-XX:+UseSerialGC",
         "-cp",

@@ -28,7 +28,7 @@ def serving(
     concurrency: Annotated[int, typer.Option(help="Closed-loop clients.", min=1)] = 8,
     batch: Annotated[int, typer.Option(help="Images per request.", min=1)] = 1,
     rounds: Annotated[int, typer.Option(help="Turns that the arms take.", min=1)] = 3,
-    images: Annotated[str, typer.Option(help="mixed: JPEGs of 20 to 530 kB; fixed: 640x427, 100 kB; small: 50 kB.")] = "mixed",
+    images: Annotated[str, typer.Option(help="mixed: JPEGs of 20 to 530 kB; fixed: 100 kB; small: 50 kB.")] = "mixed",
     arms: Annotated[str, typer.Option(help="raw and any of grpc, http, triton-grpc.")] = "raw,grpc,http",
     out: Out = Path("benchmarks/results"),
     as_json: AsJson = False,
@@ -179,6 +179,35 @@ def stages(
     print_table(f"{model} version {report.version} ({report.task}) on {engine}", COLUMNS, report.rows())
     times = [(name, f"{value:.2f}") for name, value in report.stage_milliseconds().items()]
     print_table("in process by stage", ["stage", "CPU-ms per image"], times)
+
+
+@app.command("rollouts")
+def rollouts(
+    scenarios: Annotated[
+        str, typer.Option(help="Comma-separated of good, errors, slow, nan, inaccurate, chaos; all unless given.")
+    ] = "",
+    rate: Annotated[float, typer.Option(help="Requests per second, half HTTP, half gRPC.", min=1)] = 150.0,
+    clients: Annotated[int, typer.Option(help="Clients that share the rate.", min=2)] = 6,
+    engine: Engine = None,
+    out: Out = Path("benchmarks/results"),
+    as_json: AsJson = False,
+) -> None:
+    """Roll out a good version and flawed ones of digits: who is promoted, who is aborted, what clients see.
+
+    Starts its own server, in a repository of its own. One page per scenario, and every command with its output.
+    """
+    from benchmarks.rollouts.run import CHAOS_COLUMNS, COLUMNS, SCENARIOS, Options, run
+
+    options = Options(_words(scenarios) or SCENARIOS, rate, clients, out)
+    report = run(load_settings(engine and engine.value), options, print_line if not as_json else Steps().say)
+    if as_json:
+        print_json(report.to_dict())
+        return
+    if report.endings:
+        print_table("rollouts that ended by themselves", COLUMNS, report.rows())
+    if report.chaos:
+        print_table("everything killed during a rollout", CHAOS_COLUMNS, report.chaos_rows())
+        print_line(report.chaos.verdict())
 
 
 def _tell(steps: Steps, event: StepEvent) -> None:
