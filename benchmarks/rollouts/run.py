@@ -27,6 +27,8 @@ Progress = Callable[[str], None]
 Trainings = Sequence[Sequence[str]]
 
 MODEL = "digits"
+#: Below the root: repository, state and logs of the last run.
+PLACE = Path(".slipway/rollouts")
 GOOD, CHAOS = "good", "chaos"
 SCENARIOS = (GOOD, *FLAWS, CHAOS)
 COLUMNS = (
@@ -113,7 +115,7 @@ def run(settings: Settings, options: Options, progress: Progress = lambda text: 
     registry.prepare(MODEL, settings)
     folder = settings.root / options.out / f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-rollouts"
     folder.mkdir(parents=True)
-    project = Project.below(_afresh(settings.root / ".slipway" / "rollouts"), settings, progress)
+    project = Project.below(_afresh(settings.root / PLACE), settings, progress)
     report = RolloutsReport(folder, machine=machine.describe_tools())
     images = labelled_images(settings.root / "var" / "samples" / MODEL / "test")
     trainings = _trainings()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,8 @@ def test_an_answer_of_the_canary_to_a_unit_of_the_stable_version_is_seen() -> No
     ids = [f"unit-{n}" for n in range(200)]
     mine = next(unit for unit in ids if assign(experiment, unit).version == 2)
     other = next(unit for unit in ids if assign(experiment, unit).version == 1)
-    later = next(unit for unit in ids if 0.1 <= assign(experiment, unit).bucket / 10_000 < 0.5)
+    wider = replace(experiment, arms=(Arm(2, 0, 5000),))
+    later = next(unit for unit in ids if (assign(experiment, unit).version, assign(wider, unit).version) == (1, 2))
     assert of_assignment(experiment, 0.1, 2, mine) and of_assignment(experiment, 0.1, 1, mine)
     assert not of_assignment(experiment, 0.1, 2, other) and not of_assignment(experiment, 0.1, 2, later)
     assert of_assignment(experiment, 0.5, 2, later) and not of_assignment(experiment, 0.5, 3, mine)
