@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from benchmarks.rollouts import chaos
+from benchmarks.rollouts import chaos, weights
 from benchmarks.rollouts.flaws import FLAWS, publish_flawed
 from benchmarks.rollouts.project import Project
 from benchmarks.rollouts.scenarios import Ending, run_scenario
@@ -29,8 +29,8 @@ Trainings = Sequence[Sequence[str]]
 MODEL = "digits"
 #: Below the root: repository, state and logs of the last run.
 PLACE = Path(".slipway/rollouts")
-GOOD, CHAOS = "good", "chaos"
-SCENARIOS = (GOOD, *FLAWS, CHAOS)
+GOOD, WEIGHTS, CHAOS = "good", "weights", "chaos"
+SCENARIOS = (GOOD, *FLAWS, WEIGHTS, CHAOS)
 COLUMNS = (
     "scenario",
     "ended",
@@ -75,6 +75,7 @@ class RolloutsReport:
 
     folder: Path
     endings: list[Ending] = field(default_factory=list)
+    weights: weights.Report | None = None
     chaos: chaos.Report | None = None
     machine: dict[str, str] = field(default_factory=dict)
 
@@ -105,6 +106,7 @@ class RolloutsReport:
         """JSON-ready."""
         return {
             "scenarios": [item.to_dict() for item in self.endings],
+            "weights": self.weights.to_dict() if self.weights else None,
             "chaos": self.chaos.to_dict() if self.chaos else None,
             "machine": self.machine,
         }
@@ -151,6 +153,8 @@ def _one(
     version = _publish(project, name, trainings)
     if name == CHAOS:
         report.chaos = chaos.run_chaos(project, MODEL, version, open_traffic)
+    elif name == WEIGHTS:
+        report.weights = weights.run_weights(project, MODEL, version, open_traffic)
     else:
         report.endings.append(run_scenario(project, MODEL, version, name, _says(name), open_traffic))
     page = os.path.relpath(report.folder / f"{name}.html", project.settings.root)
@@ -179,7 +183,8 @@ def _export(project: Project, changes: Sequence[str]) -> None:
 def _says(name: str) -> str:
     if name in FLAWS:
         return f"a version that {FLAWS[name].says}"
-    return "a version that is as good, everything killed on the way" if name == CHAOS else "a version that is as good"
+    how = {WEIGHTS: ", its weight raised in ten steps", CHAOS: ", everything killed on the way"}
+    return "a version that is as good" + how.get(name, "")
 
 
 def _trainings() -> Trainings:

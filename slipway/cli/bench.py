@@ -184,7 +184,8 @@ def stages(
 @app.command("rollouts")
 def rollouts(
     scenarios: Annotated[
-        str, typer.Option(help="Comma-separated of good, errors, slow, nan, inaccurate, chaos; all unless given.")
+        str,
+        typer.Option(help="Comma-separated of good, errors, slow, nan, inaccurate, weights, chaos; all unless given."),
     ] = "",
     rate: Annotated[float, typer.Option(help="Requests per second, half HTTP, half gRPC.", min=1)] = 150.0,
     clients: Annotated[int, typer.Option(help="Clients that share the rate.", min=2)] = 6,
@@ -205,6 +206,8 @@ def rollouts(
         return
     if report.endings:
         print_table("rollouts that ended by themselves", COLUMNS, report.rows())
+    if report.weights:
+        print_line(report.weights.verdict())
     if report.chaos:
         print_table("everything killed during a rollout", CHAOS_COLUMNS, report.chaos_rows())
         print_line(report.chaos.verdict())

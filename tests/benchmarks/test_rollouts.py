@@ -17,6 +17,7 @@ from benchmarks.rollouts.flaws import FLAWS, publish_flawed
 from benchmarks.rollouts.run import Options
 from benchmarks.rollouts.scenarios import exposures
 from benchmarks.rollouts.traffic import Asked, labelled_images
+from benchmarks.rollouts.weights import judge_change
 from handlers.networks import open_networks
 from handlers.pipeline import Pipeline
 from routing.assignment import assign
@@ -101,6 +102,23 @@ def test_an_answer_of_the_canary_to_a_unit_of_the_stable_version_is_seen() -> No
     assert of_assignment(experiment, 0.1, 2, mine) and of_assignment(experiment, 0.1, 1, mine)
     assert not of_assignment(experiment, 0.1, 2, other) and not of_assignment(experiment, 0.1, 2, later)
     assert of_assignment(experiment, 0.5, 2, later) and not of_assignment(experiment, 0.5, 3, mine)
+
+
+def test_a_change_is_in_force_after_the_last_request_with_the_old_weights() -> None:
+    experiment = Experiment("m", "m-1", "salt", stable=1, arms=(Arm(2, 0, 2000),))
+    mine = [unit for unit in (f"unit-{n}" for n in range(200)) if assign(experiment, unit).version == 2]
+    asked = [
+        Asked("http", 9.9, 10.0, id=mine[0], version=1),
+        Asked("http", 10.2, 10.3, id=mine[1], version=1),
+        Asked("http", 10.25, 10.3, id=mine[2], version=2),
+        Asked("grpc", 10.5, 10.6, id=mine[3], version=2),
+        Asked("grpc", 10.6, 10.7, id=mine[4], error="no"),
+        Asked("grpc", 12.0, 12.1, id=mine[5], version=1),
+    ]
+    found = judge_change(10.0, experiment, 11.0, asked)
+    assert (found.share, found.requests, found.failed) == (0.2, 4, 1)
+    assert found.seconds == pytest.approx(0.2)
+    assert 0 < found.units <= 3
 
 
 def test_a_half_written_line_of_the_log_is_left_out(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`slipway bench rollouts`, which `make demo-ab` runs: a flawed version of the digits is published, tried and aborted."""
+"""`slipway bench rollouts`, which `make demo-ab` runs: a flawed version of digits is published, tried and aborted."""
 
 from __future__ import annotations
 
