@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from routing.observations import Observations
+from routing.observations import ArmSeen, Observations
 from routing.rollout.state import RolloutState
 from routing.verdict.judge import Verdict
 
@@ -21,10 +21,16 @@ class Server(Protocol):
 
 
 class Book(Protocol):
-    """Every method raises StoreUnavailable when the database does not answer; the next call tries again."""
+    """Every method raises StoreUnavailable when the database does not answer; the next call tries again.
+
+    ``compare`` and ``observe`` are called by a thread of their own, beside the others.
+    """
 
     def collect(self) -> None:
         """Reads what the edge and the handlers have written since."""
+
+    def glance(self, state: RolloutState, version: int) -> ArmSeen:
+        """What guardrails look at of one version, in milliseconds: labels and outcomes are left out."""
 
     def compare(self, state: RolloutState) -> None:
         """Compares the new pairs of answers of a rollout's versions."""

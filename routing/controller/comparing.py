@@ -6,7 +6,7 @@ from routing.compare import compare
 from routing.store import Store
 from routing.store.pairs import Comparison, Pair, pairs_to_compare, save_comparisons
 
-#: Of one pass: what is left is for the next, so that a flood of copies does not keep guardrails waiting.
+#: Of one pass: what is left is for the next, so that a flood of copies does not keep the verdict waiting.
 _LIMIT = 500
 
 

@@ -1,4 +1,4 @@
-"""One pass over all rollouts: collect, judge, follow the verdict, make the data plane fit. Nothing ends the loop."""
+"""One pass over all rollouts: collect, look, follow the verdict, make the data plane fit. Nothing ends the loop."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 from routing.controller import companion
 from routing.controller.book import Book
+from routing.controller.looks import Look, Looks
 from routing.controller.seen import Seen, write_seen
 from routing.rollout import control, machine
 from routing.rollout import state as states
 from routing.rollout.apply import Place, is_settled
-from routing.rollout.state import RolloutState
-from routing.verdict.judge import Verdict, judge
+from routing.rollout.state import EXPOSED, RolloutState
+from routing.verdict.judge import Verdict, crossed
 from serving.json_log import ComponentLog
 from slipway.errors import SlipwayError, StoreUnavailable
 from slipway.settings import Settings
@@ -20,8 +21,6 @@ from slipway.settings import Settings
 #: A verdict that did not change is written down this often all the same.
 _KEEP_SECONDS = 10.0
 _TIDY_SECONDS = 3600.0
-#: After a look that took t seconds, the next one begins t times this later at the earliest.
-_PAUSE = 4.0
 #: The controller stays this long after the last rollout: one that is started at once finds it running.
 _IDLE_SECONDS = 60.0
 
@@ -33,7 +32,9 @@ class Controller:
         self._settings, self._book, self._log = settings, book, log
         self._kept: dict[str, tuple[str, float]] = {}
         self._told: dict[str, str] = {}
-        self._look_at: dict[str, float] = {}
+        self._looks = Looks(book)
+        #: Rollouts that a guardrail ended, until a last full look at them is begun: for whoever reads of it later.
+        self._ended: dict[str, RolloutState] = {}
         self._tidied = time.monotonic()
         self._needed = time.monotonic()
         #: Why the store cannot be used now; None when it can.
@@ -53,6 +54,10 @@ class Controller:
         if time.monotonic() - self._needed < _IDLE_SECONDS:
             return False
         return companion.release_controller(self._settings)
+
+    def close(self) -> None:
+        """Returns when nothing uses the book any more."""
+        self._looks.close()
 
     def _guard(self, what: str, action: Callable[[], None]) -> None:
         try:
@@ -82,29 +87,45 @@ class Controller:
 
     def _one(self, model: str) -> None:
         state = states.read(self._settings.repository, model)
-        if state is None or is_settled(state, Place(self._settings)):
+        if state is None:
             return
-        if not self._may_look(state):
-            return
-        verdict = self._verdict(state) if state.active else None
+        stop = self._guardrail(state)
+        if stop is not None:
+            self._follow(state, stop)
+            self._ended[model] = state
+        look = self._look(state)
+        if stop is None and not is_settled(state, Place(self._settings)):
+            self._follow(state, look.verdict if look is not None else None)
+
+    def _follow(self, state: RolloutState, verdict: Verdict | None) -> None:
+        """``state``: what ``verdict`` is about; without one, what was begun goes on."""
         now = time.time()
 
         def change(found: RolloutState | None) -> RolloutState:
             if found is None:
-                raise SlipwayError(f"the rollout of {model} went away", fix="nothing: it was stopped by hand")
+                raise SlipwayError(f"the rollout of {state.model} went away", fix="nothing: it was stopped by hand")
             if (found.experiment, found.step_started) != (state.experiment, state.step_started):
                 # changed by a person since it was judged
                 return found
-            if verdict is None:
+            if verdict is not None:
+                return machine.advance(found, verdict, now)
+            if self.store_problem is not None:
                 return machine.hold(found, f"the store cannot be read: {self.store_problem}", now)
-            return machine.advance(found, verdict, now)
+            return found
 
-        after = control.transact(self._settings, model, change)
+        after = control.transact(self._settings, state.model, change)
         self._tell(state, after)
 
-    def _may_look(self, state: RolloutState) -> bool:
-        """Promotions and aborts go on in every pass; counting millions of rows is given a part of the time."""
-        return state.status not in ("running", "holding") or time.monotonic() >= self._look_at.get(state.model, 0.0)
+    def _guardrail(self, state: RolloutState) -> Verdict | None:
+        """What a guardrail that is crossed says: looked at in every pass, by counts that take milliseconds."""
+        canary = state.plan.canary
+        if canary is None or not state.plan.auto or state.status not in EXPOSED or self.store_problem is not None:
+            return None
+        try:
+            return crossed(self._book.glance(state, canary), None, state.plan.rules)
+        except StoreUnavailable as problem:
+            self._store(str(problem))
+            return None
 
     def _tell(self, before: RolloutState, after: RolloutState) -> None:
         known = len(before.history) if after.experiment == before.experiment else 0
@@ -112,23 +133,28 @@ class Controller:
             values = {"model": after.model, "experiment": after.experiment, **entry.model_dump(exclude={"time"})}
             self._log.info("rollout", **values)
 
-    def _verdict(self, state: RolloutState) -> Verdict | None:
-        """None when the store cannot be read."""
+    def _look(self, state: RolloutState) -> Look | None:
+        """The look at this rollout's present step that is done, if any; another is begun when its time has come."""
         if self.store_problem is not None:
-            write_seen(self._settings, Seen(state.model, state.experiment, time.time(), problem=self.store_problem))
+            if state.active:
+                write_seen(self._settings, Seen(state.model, state.experiment, time.time(), problem=self.store_problem))
             return None
-        started = time.monotonic()
         try:
-            self._book.compare(state)
-            observations = self._book.observe(state)
-            self._look_at[state.model] = time.monotonic() + _PAUSE * (time.monotonic() - started)
-            verdict = judge(observations, state.plan.rules)
-            self._keep(state, verdict)
+            self._begin(state)
+            look = self._looks.take(state.model)
+            if look is None or look.state.experiment != state.experiment:
+                return None
+            self._keep(look.state, look.verdict)
         except StoreUnavailable as problem:
             self._store(str(problem))
             return None
-        write_seen(self._settings, Seen.of(state, observations, verdict, time.time()))
-        return verdict
+        write_seen(self._settings, Seen.of(look.state, look.seen, look.verdict, time.time()))
+        return look if look.state.step_started == state.step_started else None
+
+    def _begin(self, state: RolloutState) -> None:
+        wanted = self._ended.get(state.model, state)
+        if wanted.status in EXPOSED and self._looks.begin(wanted):
+            self._ended.pop(state.model, None)
 
     def _keep(self, state: RolloutState, verdict: Verdict) -> None:
         decision, kept = self._kept.get(state.experiment, ("", 0.0))

@@ -41,6 +41,7 @@ def run(settings: Settings, open_book: OpenBook) -> None:
             _loop(settings, controller, server.port, woken)
         finally:
             server.stop()
+            controller.close()
             book.close()
             log.info("stopped")
 

@@ -9,13 +9,13 @@ from routing import feedback
 from routing.controller.comparing import compare_new
 from routing.controller.database import locate
 from routing.feedback import FeedbackServer
-from routing.observations import Observations
+from routing.observations import ArmSeen, Observations
 from routing.rollout.experiment import experiment_of
 from routing.rollout.state import RolloutState
 from routing.store import Store
 from routing.store.history import save_verdict
 from routing.store.ingest import Ingest
-from routing.store.queries import Segment, observations
+from routing.store.queries import Segment, glance, observations
 from routing.store.retention import forget
 from routing.verdict.judge import Verdict
 from serving.json_log import ComponentLog
@@ -42,6 +42,10 @@ class StoreBook:
         """See Book."""
         self._ensure_started()
         self._ingest.run_once()
+
+    def glance(self, state: RolloutState, version: int) -> ArmSeen:
+        """See Book."""
+        return glance(self._store, state.experiment, version)
 
     def compare(self, state: RolloutState) -> None:
         """See Book."""

@@ -1,9 +1,10 @@
-"""What a verdict is made of, counted by PostgreSQL: `observations`."""
+"""What a verdict is made of, counted by PostgreSQL: `observations`; and what guardrails need of it: `glance`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ class Segment(NamedTuple):
 
 _TALLIES = """
 SELECT version, failed, own, ms, requests AS n FROM tallies
-WHERE experiment = :experiment AND version IN (:stable, :canary)
+WHERE experiment = :experiment AND version = ANY (:versions)
 """
 _STEP = """
 SELECT min(time) AS first, count(*) AS n FROM exposures
@@ -41,7 +42,7 @@ SELECT version, count(*) AS n FROM units
 WHERE experiment = :experiment AND first >= :since AND first < :until GROUP BY 1
 """
 _RECORDED = """
-SELECT version, images, not_finite FROM recorded WHERE experiment = :experiment AND version IN (:stable, :canary)
+SELECT version, images, not_finite FROM recorded WHERE experiment = :experiment AND version = ANY (:versions)
 """
 _VOTES = """
 SELECT version, name, count(*) AS n, count(*) FILTER (WHERE value) AS hits FROM votes
@@ -71,6 +72,7 @@ def observations(
     counted for it, so clients report `false` too. Raises StoreUnavailable.
     """
     named = {"experiment": experiment.id, "model": experiment.model, "stable": experiment.stable, "canary": canary}
+    named["versions"] = [experiment.stable, canary]
     with store.begin() as connection:
         connection.execute(text("SET LOCAL jit = off"))
         seen = _Seen(connection, named)
@@ -88,27 +90,42 @@ def observations(
     )
 
 
-class _Seen:
-    """The counts of one experiment; ``named``: the parameters of all its queries."""
+def glance(store: Store, experiment: str, version: int) -> ArmSeen:
+    """Requests, errors, latencies and recorded answers of one version, without labels and outcomes: all counted as they
+    arrived, so it takes milliseconds however many requests there were. Raises StoreUnavailable."""
+    with store.begin() as connection:
+        return _Counted(connection, {"experiment": experiment, "versions": [version]}).arm(version)
+
+
+class _Counted:
+    """What is counted of an experiment as it arrives; ``named``: the parameters of all its queries."""
 
     def __init__(self, connection: Connection, named: dict[str, Any]) -> None:
         self._connection, self._named = connection, named
         self._tallies = connection.execute(text(_TALLIES), named).all()
         self._recorded = {row.version: row for row in connection.execute(text(_RECORDED), named)}
-        self._votes = connection.execute(text(_VOTES), named).all()
 
     def arm(self, version: int) -> ArmSeen:
         rows = [row for row in self._tallies if row.version == version]
         images = self._recorded.get(version)
-        votes = {row.name: Rate(row.n, row.hits) for row in self._votes if row.version == version}
         return ArmSeen(
             version=version,
             errors=Rate(sum(row.n for row in rows), sum(row.n for row in rows if row.failed)),
             not_finite=Rate(images.images, images.not_finite) if images else Rate(),
             latencies_ms=_latencies(rows),
-            correct=votes.pop(CORRECT, Rate()),
-            outcomes=votes,
         )
+
+
+class _Seen(_Counted):
+    """And what is counted when it is asked for."""
+
+    def __init__(self, connection: Connection, named: dict[str, Any]) -> None:
+        super().__init__(connection, named)
+        self._votes = connection.execute(text(_VOTES), named).all()
+
+    def arm(self, version: int) -> ArmSeen:
+        votes = {row.name: Rate(row.n, row.hits) for row in self._votes if row.version == version}
+        return replace(super().arm(version), correct=votes.pop(CORRECT, Rate()), outcomes=votes)
 
     def step(self, version: int, since: float) -> Row[Any]:
         return self._connection.execute(text(_STEP), {**self._named, "version": version, "step": since}).one()

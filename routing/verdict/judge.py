@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from routing.observations import Observations
+from routing.observations import ArmSeen, Observations
 from routing.verdict import comparisons, guardrails
 from routing.verdict.check import Check
 from routing.verdict.rules import Rules
@@ -35,13 +35,24 @@ class Verdict:
 
 def judge(seen: Observations, rules: Rules) -> Verdict:
     """Reads everything, decides once. Too little traffic, or a metric that cannot be read, holds."""
-    checks = (*guardrails.checks(seen, rules), *comparisons.checks(seen, rules), *_sample(seen, rules))
+    checks = (
+        *guardrails.checks(seen.canary, seen.drift, rules),
+        *comparisons.checks(seen, rules),
+        *_sample(seen, rules),
+    )
     for decision in ("abort", "hold"):
         reasons = tuple(check.text for check in checks if check.decision == decision)
         if reasons:
             return Verdict(decision, reasons, checks)
     text = f"version {seen.canary.version} is shown to be no worse than version {seen.stable.version} in every metric"
     return Verdict("promote", (text, *(c.text for c in checks if c.decision == "promote" and c.compared)), checks)
+
+
+def crossed(canary: ArmSeen, drift: str | None, rules: Rules) -> Verdict | None:
+    """What guardrails alone say of the canary: an abort, or None. Their limits hold however often one looks."""
+    checks = tuple(guardrails.checks(canary, drift, rules))
+    reasons = tuple(check.text for check in checks if check.decision == "abort")
+    return Verdict("abort", reasons, checks) if reasons else None
 
 
 def _sample(seen: Observations, rules: Rules) -> Iterator[Check]:

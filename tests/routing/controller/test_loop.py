@@ -1,12 +1,14 @@
 """The loop over a book that says what the test wants: verdicts are followed, trouble holds, nothing ends it."""
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from routing.controller import companion, places
+from routing.controller import companion, looks, places
 from routing.controller import loop as loops
 from routing.controller.book import Server
 from routing.controller.loop import Controller
@@ -33,6 +35,13 @@ class Book:
     away: bool = False
     verdicts: list[str] = field(default_factory=list)
     tidied: int = 0
+    failed: int = 2
+    not_finite: int = 0
+    #: A full look takes until this is set.
+    may_look: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.may_look.set()
 
     def collect(self) -> None:
         if self.away:
@@ -41,9 +50,13 @@ class Book:
     def compare(self, state: RolloutState) -> None:
         self.collect()
 
+    def glance(self, state: RolloutState, version: int) -> ArmSeen:
+        return ArmSeen(version, errors=Rate(100, self.failed), not_finite=Rate(100, self.not_finite))
+
     def observe(self, state: RolloutState) -> Observations:
         self.collect()
-        return Observations(ArmSeen(1, errors=Rate(100, 1)), ArmSeen(2, errors=Rate(100, 2)))
+        assert self.may_look.wait(20)
+        return Observations(ArmSeen(1, errors=Rate(100, 1)), self.glance(state, 2))
 
     def keep_verdict(self, state: RolloutState, verdict: Verdict, now: float) -> None:
         self.verdicts.append(verdict.decision)
@@ -64,8 +77,11 @@ def book() -> Book:
 
 
 @pytest.fixture
-def controller(settings: Settings, book: Book) -> Controller:
-    return Controller(settings, book, open_log("routing", settings.state_dir / "logs"))
+def controller(settings: Settings, book: Book) -> Iterator[Controller]:
+    controller = Controller(settings, book, open_log("routing", settings.state_dir / "logs"))
+    yield controller
+    book.may_look.set()
+    controller.close()
 
 
 @pytest.fixture
@@ -73,8 +89,8 @@ def say(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Fixes the verdict: what it is made of is the business of other tests."""
 
     def fix(decision: str) -> None:
-        monkeypatch.setattr(loops, "judge", lambda observations, rules: Verdict(decision, ("because",), ()))
-        monkeypatch.setattr(loops, "_PAUSE", 0.0)
+        monkeypatch.setattr(looks, "judge", lambda observations, rules: Verdict(decision, ("because",), ()))
+        monkeypatch.setattr(looks, "_PAUSE", 0.0)
 
     return fix
 
@@ -104,6 +120,42 @@ def test_it_aborts_in_one_pass(settings: Settings, controller: Controller, say) 
     assert (after.status, after.reasons) == ("aborted", ("because",))
     found = experiments.read(settings.repository, "digits")
     assert found is None or found.arms == ()
+
+
+def tick_until(controller: Controller, found: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not found():
+        assert time.monotonic() < deadline
+        controller.tick()
+
+
+@pytest.mark.parametrize("harm", [{"not_finite": 1}, {"failed": 50}])
+def test_a_guardrail_does_not_wait_for_a_full_look(
+    settings: Settings, controller: Controller, book: Book, harm: dict[str, int]
+) -> None:
+    state = control.start(settings, "digits", AUTO)
+    book.may_look.clear()
+    controller.tick()
+    assert status(settings) == "running"
+    for name, value in harm.items():
+        setattr(book, name, value)
+    controller.tick()
+    assert status(settings) == "aborted"
+    assert read_seen(settings, "digits", state.experiment) is None
+    # what ended it is seen and kept as soon as a look comes through
+    book.may_look.set()
+    tick_until(controller, lambda: "abort" in book.verdicts)
+    seen = read_seen(settings, "digits", state.experiment)
+    assert seen is not None and seen.verdict is not None and seen.verdict["decision"] == "abort"
+
+
+def test_guardrails_of_a_rollout_that_only_people_move_are_shown_and_not_followed(
+    settings: Settings, controller: Controller, book: Book
+) -> None:
+    state = control.start(settings, "digits", RoutePlan(canary=2, share=0.1))
+    book.not_finite = 1
+    tick_until(controller, lambda: read_seen(settings, "digits", state.experiment))
+    assert (status(settings), book.verdicts) == ("running", ["abort"])
 
 
 def test_what_was_seen_is_kept_for_the_command_line(settings: Settings, controller: Controller, say) -> None:

@@ -8,7 +8,7 @@ import pytest
 from routing.observations import Observations, Rate, Split
 from routing.store import Store
 from routing.store.ingest import Ingest
-from routing.store.queries import observations
+from routing.store.queries import glance, observations
 from routing.store.votes import Feedback, save_feedback
 from slipway.experiment import Arm, Experiment
 from tests.routing.store.database import T0, Logs, access, predicted
@@ -146,3 +146,12 @@ def test_not_finite_counts_images_of_own_exposures(store: Store, logs: Logs) -> 
     logs.predict(predicted("shadow only", 2, not_finite=True))
     found = seen(store, logs, access("a", 2))
     assert (found.canary.not_finite, found.stable.not_finite) == (Rate(2, 1), Rate(0, 0))
+
+
+def test_a_glance_is_what_guardrails_need_of_the_same_counts(store: Store, logs: Logs) -> None:
+    logs.predict(predicted("a", 2, not_finite=True), predicted("b", 2))
+    found = seen(store, logs, access("a", 2, duration_ms=7), access("b", 2, status=500), access("c", 1)).canary
+    brief = glance(store, "e1", 2)
+    assert (brief.errors, brief.not_finite) == (found.errors, found.not_finite) == (Rate(2, 1), Rate(2, 1))
+    assert brief.latencies_ms.tolist() == found.latencies_ms.tolist() == [7.0]
+    assert glance(store, "other", 2).errors == Rate()

@@ -1,0 +1,63 @@
+"""Full looks at rollouts. With millions of rows one takes seconds: it has a thread of its own, and guardrails do not
+wait for it."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from routing.controller.book import Book
+from routing.observations import Observations
+from routing.rollout.state import RolloutState
+from routing.verdict.judge import Verdict, judge
+
+#: After a look that took t seconds, the next one begins t times this later at the earliest.
+_PAUSE = 4.0
+#: Seconds that a pass waits for the look that it began: most take milliseconds, and are followed at once then.
+_PATIENCE = 0.05
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of a rollout, as it was in ``state``, and what that means."""
+
+    state: RolloutState
+    seen: Observations
+    verdict: Verdict
+
+
+class Looks:
+    """At most one look at a time, and one per model that is under way; for one thread to call."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._thread = ThreadPoolExecutor(1, "look")
+        self._running: dict[str, Future[Look]] = {}
+        self._due: dict[str, float] = {}
+
+    def begin(self, state: RolloutState) -> bool:
+        """Begins a look at ``state``, unless one at its model is under way or was just made; whether it did."""
+        if state.model in self._running or time.monotonic() < self._due.get(state.model, 0.0):
+            return False
+        self._running[state.model] = look = self._thread.submit(self._look, state)
+        wait([look], _PATIENCE)
+        return True
+
+    def take(self, model: str) -> Look | None:
+        """The look that is done, once; None without. Raises what it raised, as StoreUnavailable."""
+        if model not in self._running or not self._running[model].done():
+            return None
+        return self._running.pop(model).result()
+
+    def close(self) -> None:
+        """Returns when no look is under way."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _look(self, state: RolloutState) -> Look:
+        started = time.monotonic()
+        self._book.compare(state)
+        seen = self._book.observe(state)
+        verdict = judge(seen, state.plan.rules)
+        self._due[state.model] = time.monotonic() + _PAUSE * (time.monotonic() - started)
+        return Look(state, seen, verdict)
