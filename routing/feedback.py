@@ -1,4 +1,7 @@
-"""Labels and business outcomes that arrive later: `POST /feedback` and files, joined to requests by their id."""
+"""Labels and business outcomes that arrive later: `POST /feedback` and files, joined to requests by their id.
+
+The same server takes reports of drift: `POST /drift` (routing/drift.py).
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from routing import drift
 from routing.store import Store
 from routing.store.rows import key_text
 from routing.store.votes import Feedback, save_feedback
-from slipway.errors import FeedbackInvalid, PortUnavailable, SlipwayError, StoreUnavailable
+from slipway.errors import FeedbackInvalid, PortUnavailable, SlipwayError
+from slipway.settings import Settings
 
 #: Bytes of one POST.
 LARGEST_BODY = 1 << 20
@@ -83,10 +88,11 @@ class FeedbackServer:
         self._thread.join()
 
 
-def serve(store: Store, port: int = 0) -> FeedbackServer:
+def serve(store: Store, settings: Settings, port: int = 0) -> FeedbackServer:
     """Serves on loopback in a thread of this process; returns when it answers.
 
-    ``port``: 0 takes a free one. Raises PortUnavailable for one that is taken.
+    ``settings``: where models and reports of drift lie. ``port``: 0 takes a free one. Raises PortUnavailable for one
+    that is taken.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -98,8 +104,9 @@ def serve(store: Store, port: int = 0) -> FeedbackServer:
             f"port {port} of {_HOST} cannot be used for feedback", observed=problem.strerror, fix="choose another port"
         ) from None
     config = uvicorn.Config(
-        app(store), log_config=None, access_log=False, timeout_graceful_shutdown=5, limit_concurrency=64, lifespan="off"
-    )
+        app(store, settings), log_config=None, access_log=False, timeout_graceful_shutdown=5, limit_concurrency=64,
+        lifespan="off",
+    )  # fmt: skip
     server = uvicorn.Server(config)
     # Listening from here on: a client that comes before the loop runs waits in the backlog.
     listener.listen(128)
@@ -108,31 +115,35 @@ def serve(store: Store, port: int = 0) -> FeedbackServer:
     return FeedbackServer(listener.getsockname()[1], server, thread)
 
 
-def app(store: Store) -> Starlette:
-    """The ASGI application: ``POST /feedback``, ``GET /health``."""
+def app(store: Store, settings: Settings) -> Starlette:
+    """The ASGI application: ``POST /feedback``, ``POST /drift``, ``GET /health``."""
 
     async def feedback(request: Request) -> Response:
-        try:
-            items = parse(await _body(request))
-            await run_in_threadpool(save_feedback, store, items)
-        except SlipwayError as problem:
-            return _problem(problem, problem.http_status)
-        except _Refused as refused:
-            return _problem(*refused.args)
-        except ClientDisconnect:
-            return Response(status_code=400)
+        items = parse(await _body(request))
+        await run_in_threadpool(save_feedback, store, items)
         return JSONResponse({"accepted": len(items)}, status_code=202)
 
+    async def report_drift(request: Request) -> Response:
+        report = await run_in_threadpool(drift.take, settings, await _body(request))
+        return JSONResponse(report.model_dump(), status_code=202)
+
     async def health(_: Request) -> Response:
-        try:
-            await run_in_threadpool(store.check)
-        except StoreUnavailable as problem:
-            return _problem(problem, problem.http_status)
+        await run_in_threadpool(store.check)
         return JSONResponse({"status": "ok"})
 
     return Starlette(
-        routes=[Route("/feedback", feedback, methods=["POST"]), Route("/health", health, methods=["GET"])],
-        exception_handlers={404: _no_such_page, 405: _no_such_page},
+        routes=[
+            Route("/feedback", feedback, methods=["POST"]),
+            Route("/drift", report_drift, methods=["POST"]),
+            Route("/health", health, methods=["GET"]),
+        ],
+        exception_handlers={
+            404: _no_such_page,
+            405: _no_such_page,
+            SlipwayError: _refusal,
+            _Refused: _refusal,
+            ClientDisconnect: _gone,
+        },
     )
 
 
@@ -158,6 +169,16 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
+async def _refusal(_: Request, problem: Exception) -> Response:
+    if isinstance(problem, SlipwayError):
+        return _problem(problem, problem.http_status)
+    return _problem(*problem.args)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)
+
+
 def _problem(problem: SlipwayError, status: int) -> Response:
     """RFC 9457, with the stable code beside the members that it names."""
     content = {"type": "about:blank", "title": problem.message, "status": status, "detail": str(problem)}
@@ -167,7 +188,7 @@ def _problem(problem: SlipwayError, status: int) -> Response:
 async def _no_such_page(request: Request, problem: Exception) -> Response:
     status = getattr(problem, "status_code", 404)
     content = {"type": "about:blank", "title": "no such page", "status": status, "code": FeedbackInvalid.code}
-    content["detail"] = f"{request.method} {request.url.path}: there are POST /feedback and GET /health"
+    content["detail"] = f"{request.method} {request.url.path}: there are POST /feedback, POST /drift and GET /health"
     return JSONResponse(content, status_code=status, media_type="application/problem+json")
 
 

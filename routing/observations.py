@@ -49,7 +49,7 @@ class Observations:
 
     ``agreement``: paired answers of both versions to one image (shadow and copies). ``seconds``: since the first
     exposure of the current step. ``step_requests``: of the canary in the current step. ``unreadable``: metric -> why it
-    cannot be read now. ``drift``: what the drift hook says, None without a hook.
+    cannot be read now. ``drift``: what the drift hook says of the canary, None where it says nothing.
     """
 
     stable: ArmSeen

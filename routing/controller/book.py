@@ -42,7 +42,7 @@ class Book(Protocol):
         """Adds one verdict to the record."""
 
     def serve_feedback(self, port: int) -> Server:
-        """Takes labels and outcomes on a loopback port: ``port``, or another where that is taken or 0."""
+        """Takes labels, outcomes and reports of drift on loopback: at ``port``, or another where that is taken or 0."""
 
     def tidy(self) -> None:
         """Removes what is older than the retention rule says."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from routing.controller.book import Book
 from routing.observations import Observations
@@ -36,11 +36,14 @@ class Looks:
         self._running: dict[str, Future[Look]] = {}
         self._due: dict[str, float] = {}
 
-    def begin(self, state: RolloutState) -> bool:
-        """Begins a look at ``state``, unless one at its model is under way or was just made; whether it did."""
+    def begin(self, state: RolloutState, drift: str | None) -> bool:
+        """Begins a look at ``state``, unless one at its model is under way or was just made; whether it did.
+
+        ``drift``: as of Observations.
+        """
         if state.model in self._running or time.monotonic() < self._due.get(state.model, 0.0):
             return False
-        self._running[state.model] = look = self._thread.submit(self._look, state)
+        self._running[state.model] = look = self._thread.submit(self._look, state, drift)
         wait([look], _PATIENCE)
         return True
 
@@ -54,10 +57,10 @@ class Looks:
         """Returns when no look is under way."""
         self._thread.shutdown(cancel_futures=True)
 
-    def _look(self, state: RolloutState) -> Look:
+    def _look(self, state: RolloutState, drift: str | None) -> Look:
         started = time.monotonic()
         self._book.compare(state)
-        seen = self._book.observe(state)
+        seen = replace(self._book.observe(state), drift=drift)
         verdict = judge(seen, state.plan.rules)
         self._due[state.model] = time.monotonic() + _PAUSE * (time.monotonic() - started)
         return Look(state, seen, verdict)

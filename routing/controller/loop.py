@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from routing import drift
 from routing.controller import companion
 from routing.controller.book import Book
 from routing.controller.looks import Look, Looks
 from routing.controller.seen import Seen, write_seen
+from routing.observations import ArmSeen
 from routing.rollout import control, machine
 from routing.rollout import state as states
 from routing.rollout.apply import Place, is_settled
 from routing.rollout.state import EXPOSED, RolloutState
 from routing.verdict.judge import Verdict, crossed
 from serving.json_log import ComponentLog
-from slipway.errors import SlipwayError, StoreUnavailable
+from slipway.errors import DriftInvalid, SlipwayError, StoreUnavailable
 from slipway.settings import Settings
 
 #: A verdict that did not change is written down this often all the same.
@@ -63,13 +65,16 @@ class Controller:
         try:
             action()
         except Exception as problem:
-            # the same trouble twice a second is one line, not a full disk
             text = f"{type(problem).__name__}: {problem}"
-            if self._told.get(what) != text:
+            if self._is_new(what, text):
                 self._log.exception("a pass failed and is tried again", what=what)
-            self._told[what] = text
         else:
             self._told.pop(what, None)
+
+    def _is_new(self, what: str, text: str) -> bool:
+        """The same trouble twice a second is one line of the log, not a full disk."""
+        before, self._told[what] = self._told.get(what), text
+        return before != text
 
     def _collect(self) -> None:
         try:
@@ -119,13 +124,27 @@ class Controller:
     def _guardrail(self, state: RolloutState) -> Verdict | None:
         """What a guardrail that is crossed says: looked at in every pass, by counts that take milliseconds."""
         canary = state.plan.canary
-        if canary is None or not state.plan.auto or state.status not in EXPOSED or self.store_problem is not None:
+        if canary is None or not state.plan.auto or state.status not in EXPOSED:
             return None
+        seen = ArmSeen(canary)
         try:
-            return crossed(self._book.glance(state, canary), None, state.plan.rules)
+            seen = self._book.glance(state, canary) if self.store_problem is None else seen
         except StoreUnavailable as problem:
             self._store(str(problem))
+        return crossed(seen, self._drift(state), state.plan.rules)
+
+    def _drift(self, state: RolloutState) -> str | None:
+        """What the drift hook says of the canary since the rollout began."""
+        try:
+            report = drift.read(self._settings, state.model)
+        except DriftInvalid as problem:
+            if self._is_new(f"drift of {state.model}", str(problem)):
+                self._log.write("error", "a report of drift is passed over", reason=str(problem))
             return None
+        self._told.pop(f"drift of {state.model}", None)
+        if report is None or state.plan.canary is None:
+            return None
+        return report.of(state.plan.canary, state.started)
 
     def _tell(self, before: RolloutState, after: RolloutState) -> None:
         known = len(before.history) if after.experiment == before.experiment else 0
@@ -153,7 +172,7 @@ class Controller:
 
     def _begin(self, state: RolloutState) -> None:
         wanted = self._ended.get(state.model, state)
-        if wanted.status in EXPOSED and self._looks.begin(wanted):
+        if wanted.status in EXPOSED and self._looks.begin(wanted, self._drift(wanted)):
             self._ended.pop(state.model, None)
 
     def _keep(self, state: RolloutState, verdict: Verdict) -> None:

@@ -32,7 +32,7 @@ class StoreBook:
     """Opens nothing before it is needed: a controller without a database still promotes and aborts for people."""
 
     def __init__(self, settings: Settings, log: ComponentLog) -> None:
-        self._log = log
+        self._settings, self._log = settings, log
         self._postgres, url = locate(settings)
         self._store = Store(url)
         self._ingest = Ingest(self._store, settings.state_dir / "logs", settings.state_dir / "predictions")
@@ -69,9 +69,9 @@ class StoreBook:
     def serve_feedback(self, port: int) -> FeedbackServer:
         """See Book."""
         try:
-            return feedback.serve(self._store, port)
+            return feedback.serve(self._store, self._settings, port)
         except PortUnavailable:
-            return feedback.serve(self._store)
+            return feedback.serve(self._store, self._settings)
 
     def tidy(self) -> None:
         """See Book."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -132,6 +133,25 @@ def feedback(
         print_json({"accepted": taken})
     else:
         print_line(f"{taken} taken")
+
+
+@app.command("drift")
+def drift(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="A model.", autocompletion=complete_published)],
+    version: Annotated[int, typer.Option(help="Of which version this is said.")],
+    reason: Annotated[str, typer.Option(help="In words, for the status and the report.")] = "",
+    over: Annotated[bool, typer.Option("--over", help="It drifts no more.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Report that the inputs or answers of a version drift: a canary that follows its verdict is aborted."""
+    from routing.drift import take
+
+    said = {"model": name, "version": version, "drift": not over, "reason": reason}
+    report = take(load_settings(), json.dumps(said).encode())
+    if as_json:
+        print_json(report.model_dump())
+    else:
+        print_line(f"{name}: version {version} is reported to drift{' no more' if over else ''}")
 
 
 def _one_of(**asked: bool) -> str:

@@ -34,6 +34,7 @@ from slipway.errors.publishing import (
     SourceInvalid,
 )
 from slipway.errors.routing import (
+    DriftInvalid,
     ExperimentInvalid,
     ExperimentUnknown,
     FeedbackInvalid,
@@ -91,6 +92,7 @@ __all__ = [
     "BenchmarkFailed",
     "ContractInvalid",
     "DownloadFailed",
+    "DriftInvalid",
     "EndpointForbidden",
     "EndpointUnknown",
     "EnvironmentUnfit",

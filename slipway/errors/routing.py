@@ -40,6 +40,14 @@ class FeedbackInvalid(SlipwayError):
     exit_code = EXIT_BAD_INPUT
 
 
+class DriftInvalid(SlipwayError):
+    """A report of drift is not an object with a version, whether it drifts, and a reason."""
+
+    code = "DRIFT_INVALID"
+    http_status = 400
+    exit_code = EXIT_BAD_INPUT
+
+
 class StoreUnavailable(SlipwayError):
     """The database of exposures and outcomes does not answer; traffic flows on, verdicts hold."""
 

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from routing import feedback
+from routing import drift, feedback
 from routing.feedback import FeedbackServer, parse, read_file, serve
 from routing.store import Store
 from slipway.errors import FeedbackInvalid, PortUnavailable, StoreUnavailable
+from slipway.settings import Settings
+from tests.routing.rollout.conftest import settings  # noqa: F401
 from tests.routing.store.database import database_url, migrated, one, postgres, rows, store  # noqa: F401
 
 
 @pytest.fixture
-def server(store: Store):  # noqa: F811
-    server = serve(store)
+def server(store: Store, settings: Settings):  # noqa: F811
+    server = serve(store, settings)
     yield server
     server.stop()
 
@@ -112,8 +114,8 @@ def test_the_same_feedback_twice_is_one_vote(server: FeedbackServer, store: Stor
     assert one(store, "select count(*) from labels") == one(store, "select count(*) from outcomes") == 1
 
 
-def test_without_a_database_it_answers_503(tmp_path: Path) -> None:
-    server = serve(Store(f"postgresql://me@/x?host={tmp_path}"))
+def test_without_a_database_it_answers_503(tmp_path: Path, settings: Settings) -> None:  # noqa: F811
+    server = serve(Store(f"postgresql://me@/x?host={tmp_path}"), settings)
     try:
         status, kind, problem = call(server, LABEL)
         assert (status, kind, problem["code"]) == (503, "application/problem+json", StoreUnavailable.code)
@@ -122,12 +124,12 @@ def test_without_a_database_it_answers_503(tmp_path: Path) -> None:
         server.stop()
 
 
-def test_it_stops_and_frees_its_port_and_says_when_one_is_taken(store: Store) -> None:  # noqa: F811
-    first = serve(store)
+def test_it_stops_and_frees_its_port_and_says_when_one_is_taken(store: Store, settings: Settings) -> None:  # noqa: F811
+    first = serve(store, settings)
     with pytest.raises(PortUnavailable):
-        serve(store, first.port)
+        serve(store, settings, first.port)
     first.stop()
-    second = serve(store, first.port)
+    second = serve(store, settings, first.port)
     assert call(second, LABEL)[0] == 202
     second.stop()
 
@@ -139,3 +141,20 @@ def test_a_file_is_read_as_lines(store: Store, tmp_path: Path) -> None:  # noqa:
     assert one(store, "select count(*) from labels") == 12_000
     with pytest.raises(FeedbackInvalid, match="cannot be read"):
         read_file(store, tmp_path / "none")
+
+
+def test_drift_is_reported_to_the_same_server(server: FeedbackServer, settings: Settings) -> None:  # noqa: F811
+    said = {"model": "digits", "version": 2, "drift": True, "reason": "night pictures"}
+    status, kind, answer = call(server, json.dumps(said), path="/drift")
+    assert (status, kind) == (202, "application/json"), answer
+    found = drift.read(settings, "digits")
+    assert found is not None and (found.version, found.drift, found.reason) == (2, True, "night pictures")
+    for changes, refused in (
+        ({"version": 9}, (404, "VERSION_NOT_FOUND")),
+        ({"model": "../digits"}, (404, "MODEL_NOT_FOUND")),
+        ({"drift": "yes"}, (400, "DRIFT_INVALID")),
+    ):
+        status, kind, problem = call(server, json.dumps({**said, **changes}), path="/drift")
+        assert (status, kind, problem["code"]) == (refused[0], "application/problem+json", refused[1])
+    assert call(server, json.dumps(said), path="/drift", Origin="http://evil.example")[0] == 403
+    assert drift.read(settings, "digits") == found

@@ -111,6 +111,20 @@ def test_a_declared_file_is_shown_before_it_is_applied(slipway, project: dict[st
     assert "no model is declared" in slipway("route", "apply", env=project).stdout
 
 
+def test_drift_is_reported_and_taken_back(
+    monkeypatch: pytest.MonkeyPatch, project: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLIPWAY_ROOT", project["SLIPWAY_ROOT"])
+    path = Path(project["SLIPWAY_ROOT"]) / ".slipway/run/routing/drift/digits.json"
+    app(["route", "drift", "digits", "--version", "2", "--reason", "night pictures"], standalone_mode=False)
+    said = json.loads(path.read_text())
+    assert abs(said.pop("time") - time.time()) < 60
+    assert said == {"version": 2, "drift": True, "reason": "night pictures"}
+    app(["route", "drift", "digits", "--version", "2", "--over"], standalone_mode=False)
+    assert json.loads(path.read_text())["drift"] is False
+    assert "version 2 is reported to drift no more" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "exit_code"),
     [
@@ -130,6 +144,8 @@ def test_a_declared_file_is_shown_before_it_is_applied(slipway, project: dict[st
         (["../digits", "--abort"], "MODEL_NOT_FOUND", 4),
         (["apply", "nothing.yaml"], "ROUTES_INVALID", 3),
         (["feedback", "nothing.jsonl"], "FEEDBACK_INVALID", 3),
+        (["drift", "digits", "--version", "9"], "VERSION_NOT_FOUND", 4),
+        (["drift", "digits", "--version", "2", "--reason", "x" * 501], "DRIFT_INVALID", 3),
     ],
 )
 def test_errors_say_what_to_do(

@@ -1,5 +1,6 @@
 """The loop over a book that says what the test wants: verdicts are followed, trouble holds, nothing ends it."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from routing import drift
 from routing.controller import companion, looks, places
 from routing.controller import loop as loops
 from routing.controller.book import Server
@@ -19,6 +21,7 @@ from routing.rollout import control
 from routing.rollout import state as states
 from routing.rollout.state import RolloutState
 from routing.verdict.judge import Verdict
+from routing.verdict.rules import Guardrails, Rules
 from serving.json_log import open_log
 from slipway import experiment as experiments
 from slipway.errors import StoreUnavailable
@@ -147,6 +150,61 @@ def test_a_guardrail_does_not_wait_for_a_full_look(
     tick_until(controller, lambda: "abort" in book.verdicts)
     seen = read_seen(settings, "digits", state.experiment)
     assert seen is not None and seen.verdict is not None and seen.verdict["decision"] == "abort"
+
+
+def report_drift(settings: Settings, **changes: object) -> None:
+    values = {"model": "digits", "version": 2, "drift": True, "reason": "night pictures", **changes}
+    drift.take(settings, json.dumps(values).encode())
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_what_the_drift_hook_says_aborts_also_without_a_store(
+    settings: Settings, controller: Controller, book: Book, away: bool
+) -> None:
+    control.start(settings, "digits", AUTO)
+    book.away = away
+    report_drift(settings)
+    controller.tick()
+    after = control.current(settings, "digits")
+    assert (after.status, after.reasons) == ("aborted", ("the drift hook says: night pictures",))
+
+
+@pytest.mark.parametrize(
+    ("plan", "changes"),
+    [
+        (AUTO, {"version": 1}),
+        (AUTO, {"drift": False}),
+        (AUTO, {"time": 5}),
+        (AUTO.model_copy(update={"rules": Rules(guardrails=Guardrails(drift=False))}), {}),
+        (RoutePlan(canary=2, share=0.1), {}),
+    ],
+    ids=["another version", "none", "before the rollout", "not a guardrail", "only people move it"],
+)
+def test_other_reports_of_drift_abort_nothing(
+    settings: Settings, controller: Controller, plan: RoutePlan, changes: dict[str, object]
+) -> None:
+    state = control.start(settings, "digits", plan)
+    report_drift(settings, **changes)
+    tick_until(controller, lambda: read_seen(settings, "digits", state.experiment))
+    assert status(settings) in ("running", "holding")
+
+
+def test_a_report_that_cannot_be_read_is_passed_over_with_one_line(
+    settings: Settings, controller: Controller, say
+) -> None:
+    control.start(settings, "digits", AUTO)
+    say("hold")
+    path = drift.path_of(settings, "digits")
+    path.parent.mkdir(parents=True)
+    path.write_text('{"version": "two"}')
+    for _ in range(3):
+        controller.tick()
+    assert status(settings) in ("running", "holding")
+    log = (settings.state_dir / "logs/routing.jsonl").read_text()
+    assert log.count("a report of drift is passed over") == 1 and "a pass failed" not in log
+    report_drift(settings)
+    controller.tick()
+    assert status(settings) == "aborted"
 
 
 def test_guardrails_of_a_rollout_that_only_people_move_are_shown_and_not_followed(
