@@ -23,7 +23,7 @@ class Server(Protocol):
 class Book(Protocol):
     """Every method raises StoreUnavailable when the database does not answer; the next call tries again.
 
-    ``compare`` and ``observe`` are called by a thread of their own, beside the others.
+    ``compare``, ``observe`` and ``tidy`` may take long: another thread calls them, while the others are called too.
     """
 
     def collect(self) -> None:
@@ -33,7 +33,7 @@ class Book(Protocol):
         """What guardrails look at of one version, in milliseconds: labels and outcomes are left out."""
 
     def compare(self, state: RolloutState) -> None:
-        """Compares the new pairs of answers of a rollout's versions."""
+        """Compares the new pairs of answers of a rollout's versions, and keeps the worst."""
 
     def observe(self, state: RolloutState) -> Observations:
         """Everything that was seen of a rollout."""

@@ -1,8 +1,11 @@
-"""New pairs of answers to one image, compared by the task's own measure; each pair once."""
+"""New pairs of answers to one image, compared by the task's own measure; each pair once, and the worst are kept."""
 
 from __future__ import annotations
 
-from routing.compare import compare
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from routing.compare import Kept, Worst, compare
 from routing.store import Store
 from routing.store.pairs import Comparison, Pair, pairs_to_compare, save_comparisons
 
@@ -10,11 +13,14 @@ from routing.store.pairs import Comparison, Pair, pairs_to_compare, save_compari
 _LIMIT = 500
 
 
-def compare_new(store: Store, model: str, stable: int, other: int) -> int:
-    """Compares what waits, the oldest first; returns how many pairs. Raises StoreUnavailable."""
+def compare_new(store: Store, model: str, stable: int, other: int, worst: Worst) -> None:
+    """Compares what waits, the oldest first. Raises StoreUnavailable."""
     pairs = pairs_to_compare(store, model, stable, other, _LIMIT)
-    save_comparisons(store, model, stable, other, [_compared(pair) for pair in pairs])
-    return len(pairs)
+    compared = [_compared(pair) for pair in pairs]
+    # before they are saved: whoever is killed in between adds them once more, and twice is once
+    with suppress(OSError):  # of a full disk: it costs pictures, not the verdict
+        worst.add(list(_disagreements(pairs, compared, other)))
+    save_comparisons(store, model, stable, other, compared)
 
 
 def _compared(pair: Pair) -> Comparison:
@@ -24,3 +30,10 @@ def _compared(pair: Pair) -> Comparison:
         return Comparison(pair.request_id, pair.index, None, detail={"codes": [a.code, b.code]})
     found = compare(a.task, a.summary, b.summary)
     return Comparison(pair.request_id, pair.index, found.agree, found.distance, found.detail)
+
+
+def _disagreements(pairs: Sequence[Pair], compared: Sequence[Comparison], other: int) -> Iterator[Kept]:
+    for pair, found in zip(pairs, compared, strict=True):
+        a, b = pair.a, pair.b
+        if found.agree is False and found.distance is not None and a.task and a.summary and b.summary:
+            yield Kept(pair.request_id, pair.index, other, a.task, pair.time, found.distance, a.summary, b.summary)

@@ -1,10 +1,10 @@
-"""Full looks at rollouts. With millions of rows one takes seconds: it has a thread of its own, and guardrails do not
-wait for it."""
+"""Full looks at rollouts. With millions of rows one takes seconds, so they are made in another thread than the passes,
+and guardrails do not wait for them."""
 
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, replace
 
 from routing.controller.book import Book
@@ -28,11 +28,10 @@ class Look:
 
 
 class Looks:
-    """At most one look at a time, and one per model that is under way; for one thread to call."""
+    """One look per model is under way at most; for one thread to call. ``thread``: where they are made."""
 
-    def __init__(self, book: Book) -> None:
-        self._book = book
-        self._thread = ThreadPoolExecutor(1, "look")
+    def __init__(self, book: Book, thread: Executor) -> None:
+        self._book, self._thread = book, thread
         self._running: dict[str, Future[Look]] = {}
         self._due: dict[str, float] = {}
 
@@ -52,10 +51,6 @@ class Looks:
         if model not in self._running or not self._running[model].done():
             return None
         return self._running.pop(model).result()
-
-    def close(self) -> None:
-        """Returns when no look is under way."""
-        self._thread.shutdown(cancel_futures=True)
 
     def _look(self, state: RolloutState, drift: str | None) -> Look:
         started = time.monotonic()

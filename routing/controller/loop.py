@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from routing import drift
 from routing.controller import companion
@@ -34,7 +35,9 @@ class Controller:
         self._settings, self._book, self._log = settings, book, log
         self._kept: dict[str, tuple[str, float]] = {}
         self._told: dict[str, str] = {}
-        self._looks = Looks(book)
+        #: For what may take long: passes go on beside it.
+        self._thread = ThreadPoolExecutor(1, "controller")
+        self._looks = Looks(book, self._thread)
         #: Rollouts that a guardrail ended, until a last full look at them is begun: for whoever reads of it later.
         self._ended: dict[str, RolloutState] = {}
         self._tidied = time.monotonic()
@@ -47,7 +50,9 @@ class Controller:
         self._guard("store", self._collect)
         for model in states.rolled_out(self._settings.repository):
             self._guard(model, lambda model=model: self._one(model))  # type: ignore[misc]
-        self._guard("retention", self._tidy)
+        if self.store_problem is None and time.monotonic() - self._tidied >= _TIDY_SECONDS:
+            self._tidied = time.monotonic()
+            self._thread.submit(self._guard, "retention", self._book.tidy)
 
     def finished(self) -> bool:
         """Whether nothing has needed a controller for a while; then the supervisor was told so."""
@@ -59,7 +64,7 @@ class Controller:
 
     def close(self) -> None:
         """Returns when nothing uses the book any more."""
-        self._looks.close()
+        self._thread.shutdown(cancel_futures=True)
 
     def _guard(self, what: str, action: Callable[[], None]) -> None:
         try:
@@ -180,8 +185,3 @@ class Controller:
         if decision != verdict.decision or time.monotonic() - kept >= _KEEP_SECONDS:
             self._book.keep_verdict(state, verdict, time.time())
             self._kept[state.experiment] = (verdict.decision, time.monotonic())
-
-    def _tidy(self) -> None:
-        if self.store_problem is None and time.monotonic() - self._tidied >= _TIDY_SECONDS:
-            self._tidied = time.monotonic()
-            self._book.tidy()

@@ -39,7 +39,7 @@ def gather(settings: Settings, state: RolloutState) -> ReportData:
     values = _of_state(settings, state) | _of_seen(state, seen)
     try:
         with opened(settings) as store:
-            data = ReportData(**(values | _of_store(settings, state, store)))  # type: ignore[arg-type]
+            data = ReportData(**(values | _of_store(state, store)))  # type: ignore[arg-type]
             return complete(data, state, store)
     except StoreUnavailable as problem:
         values["problem"] = str(problem)
@@ -61,6 +61,7 @@ def _of_state(settings: Settings, state: RolloutState) -> dict[str, object]:
         "reasons": state.reasons,
         "steps": step_rows(state),
         "step": state.step,
+        "disagreements": disagreements(settings, state),
         "reproduce": (
             Place("the same figures", f"slipway route {state.model} --status --json"),
             Place("the state of the rollout", str(states.path_of(settings.repository, state.model))),
@@ -103,7 +104,7 @@ def _of_seen(state: RolloutState, seen: Seen | None) -> dict[str, object]:
     }
 
 
-def _of_store(settings: Settings, state: RolloutState, store: Store) -> dict[str, object]:
+def _of_store(state: RolloutState, store: Store) -> dict[str, object]:
     until = time.time() if state.active else state.ended
     interval = max(1, round((until - state.started) / _POINTS))
     series = exposure_series(store, state.experiment, seconds=interval)
@@ -111,5 +112,4 @@ def _of_store(settings: Settings, state: RolloutState, store: Store) -> dict[str
         "interval": float(interval),
         "traffic": tuple(Traffic(p.start, p.version, p.requests, p.errors, p.p50_ms, p.p99_ms) for p in series),
         "history": past(state, verdicts(store, state.experiment)),
-        "disagreements": disagreements(settings, state, store),
     }

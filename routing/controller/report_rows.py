@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-
+from routing.compare import Kept, Worst
 from routing.report.data import Answer, CheckRow, Disagreement, PastVerdict, StepRow
 from routing.rollout.state import RolloutState
-from routing.store import Store
 from routing.store.history import SavedVerdict
-from routing.store.pairs import Comparison, worst_comparisons
-from routing.store.tables import predictions
 from slipway.settings import Settings
-
-#: Disagreements shown; each may hold an image.
-_WORST = 12
 
 
 def step_rows(state: RolloutState) -> tuple[StepRow, ...]:
@@ -57,51 +52,28 @@ def check_rows(verdict: dict[str, Any]) -> tuple[CheckRow, ...]:
     return tuple(rows)
 
 
-def disagreements(settings: Settings, state: RolloutState, store: Store) -> tuple[Disagreement, ...]:
-    """The worst of stable and canary, or shadow; raises StoreUnavailable."""
-    shadow = state.plan.shadow.version if state.plan.shadow else None
-    found = []
-    for other in (state.plan.canary, shadow):
-        if other is not None:
-            worst = worst_comparisons(store, state.model, state.stable, other, state.started, _WORST)
-            found += [
-                _disagreement(settings, state, other, item, _answers(store, state.model, item))
-                for item in worst
-                if item.agree is False
-            ]
-    return tuple(item for item in found if item is not None)[:_WORST]
+def disagreements(settings: Settings, state: RolloutState) -> tuple[Disagreement, ...]:
+    """The worst of stable and canary, and of stable and shadow: of both the worst, then of both the second one."""
+    kept = Worst(settings.state_dir, state.experiment).entries()
+    versions = (state.plan.canary, state.plan.shadow.version if state.plan.shadow else None)
+    ranked = zip_longest(*([item for item in kept if item.version == version] for version in versions))
+    return tuple(_disagreement(state, item) for items in ranked for item in items if item is not None)
 
 
-def _disagreement(
-    settings: Settings, state: RolloutState, other: int, item: Comparison, answers: dict[int, Any]
-) -> Disagreement | None:
-    left, right = answers.get(state.stable), answers.get(other)
-    if left is None or right is None:
-        return None
+def _disagreement(state: RolloutState, item: Kept) -> Disagreement:
     return Disagreement(
         request_id=item.request_id,
-        task=left.task or "",
-        left=Answer(state.stable, left.summary, left.code),
-        right=Answer(other, right.summary, right.code),
+        task=item.task,
+        left=Answer(state.stable, item.left),
+        right=Answer(item.version, item.right),
         index=item.index,
         time=item.time,
         distance=item.distance,
-        image=_image(settings, item),
+        image=_content(item.image),
     )
 
 
-def _answers(store: Store, model: str, item: Comparison) -> dict[int, Any]:
-    table = predictions.c
-    query = select(table.version, table.task, table.summary, table.code).where(
-        table.request_id == item.request_id, table.model == model, table.index == item.index
-    )
-    with store.begin() as connection:
-        return {row.version: row for row in connection.execute(query)}
-
-
-def _image(settings: Settings, item: Comparison) -> bytes | None:
-    name = hashlib.sha256(item.request_id.encode()).hexdigest()[:32]
-    try:
-        return (settings.state_dir / "predictions" / "images" / f"{name}-{item.index}").read_bytes()
-    except OSError:
-        return None
+def _content(path: Path | None) -> bytes | None:
+    with suppress(OSError):  # gone since it was listed
+        return path.read_bytes() if path is not None else None
+    return None

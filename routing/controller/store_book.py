@@ -6,6 +6,7 @@ import contextlib
 import time
 
 from routing import feedback
+from routing.compare import Worst, worst
 from routing.controller.comparing import compare_new
 from routing.controller.database import locate
 from routing.feedback import FeedbackServer
@@ -16,7 +17,7 @@ from routing.store import Store
 from routing.store.history import save_verdict
 from routing.store.ingest import Ingest
 from routing.store.queries import Segment, glance, observations
-from routing.store.retention import forget
+from routing.store.retention import DAYS, forget
 from routing.verdict.judge import Verdict
 from serving.json_log import ComponentLog
 from slipway.errors import PortUnavailable, StoreUnavailable
@@ -50,9 +51,10 @@ class StoreBook:
     def compare(self, state: RolloutState) -> None:
         """See Book."""
         shadow = state.plan.shadow.version if state.plan.shadow else None
-        for other in dict.fromkeys((state.plan.canary, shadow)):
+        kept = Worst(self._settings.state_dir, state.experiment)
+        for other in (state.plan.canary, shadow):
             if other is not None:
-                compare_new(self._store, state.model, state.stable, other)
+                compare_new(self._store, state.model, state.stable, other, kept)
 
     def observe(self, state: RolloutState) -> Observations:
         """See Book. A shadow without a canary is compared with the stable version."""
@@ -76,6 +78,7 @@ class StoreBook:
     def tidy(self) -> None:
         """See Book."""
         gone = forget(self._store)
+        worst.forget(self._settings.state_dir, time.time() - DAYS * 86_400)
         self._log.info("what was old is gone", rows=gone)
 
     def close(self) -> None:

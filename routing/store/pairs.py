@@ -39,12 +39,6 @@ UPDATE comparisons SET compared = :now, agree = :agree, distance = :distance, de
 WHERE request_id = :request_id AND model = :model AND "index" = :index
   AND version_a = least(:a, :b) AND version_b = greatest(:a, :b) AND compared IS NULL
 """
-_WORST = """
-SELECT request_id, "index" AS image, agree, distance, detail, time FROM comparisons
-WHERE model = :model AND version_a = least(:a, :b) AND version_b = greatest(:a, :b)
-  AND agree IS NOT NULL AND time >= :since
-ORDER BY agree, distance DESC NULLS LAST, time DESC LIMIT :limit
-"""
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,6 @@ class Comparison:
     agree: bool | None
     distance: float | None = None
     detail: dict[str, Any] = field(default_factory=dict)
-    time: float = 0.0
 
 
 def pairs_to_compare(store: Store, model: str, version_a: int, version_b: int, limit: int = 1000) -> list[Pair]:
@@ -112,16 +105,6 @@ def save_comparisons(
     ]
     with store.begin() as connection:
         connection.execute(text(_SAVE), rows)
-
-
-def worst_comparisons(
-    store: Store, model: str, version_a: int, version_b: int, since: float = 0.0, limit: int = 20
-) -> list[Comparison]:
-    """Disagreements first, the most distant before the others. Raises StoreUnavailable."""
-    values = {"model": model, "a": version_a, "b": version_b, "since": since, "limit": limit}
-    with store.begin() as connection:
-        rows = connection.execute(text(_WORST), values).all()
-    return [Comparison(row.request_id, row.image, row.agree, row.distance, row.detail, row.time) for row in rows]
 
 
 def _answer(row: dict[str, Any], side: str) -> Answer:

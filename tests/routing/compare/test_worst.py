@@ -13,8 +13,11 @@ from routing.compare import Kept, Worst, worst
 NUMBERS = {"label": "7", "score": 0.9, "top": [["7", 0.9]]}
 
 
-def kept(name: str, distance: float, index: int = 0) -> Kept:
-    return Kept(name, index, "classification", distance, NUMBERS, None, {"failed": "b"})
+OTHER = {"label": "1", "score": 0.8, "top": [["1", 0.8]]}
+
+
+def kept(name: str, distance: float, index: int = 0, version: int = 2, time: float = 0.0) -> Kept:
+    return Kept(name, index, version, "classification", time, distance, NUMBERS, OTHER)
 
 
 def recorded(state: Path, name: str, content: bytes, index: int = 0) -> Path:
@@ -26,7 +29,7 @@ def recorded(state: Path, name: str, content: bytes, index: int = 0) -> Path:
 
 
 def files(state: Path, experiment: str = "digits-1") -> set[str]:
-    return {path.name for path in (state / "routing" / experiment / "worst").iterdir()}
+    return {path.name for path in (state / "routing" / "worst" / experiment).iterdir()}
 
 
 def test_the_most_distant_stay_in_whatever_order_they_come(tmp_path: Path) -> None:
@@ -39,7 +42,7 @@ def test_the_most_distant_stay_in_whatever_order_they_come(tmp_path: Path) -> No
     entries = Worst(tmp_path, "digits-1").entries()
     assert [item.request_id for item in entries] == ["r49", "r48", "r47", "r46", "r45"]
     assert [item.image.read_bytes() for item in entries if item.image] == [b"r49", b"r48", b"r47", b"r46", b"r45"]
-    assert entries[0].left == NUMBERS and entries[0].right is None and entries[0].detail == {"failed": "b"}
+    assert (entries[0].left, entries[0].right) == (NUMBERS, OTHER)
     assert files(tmp_path) == {"worst.json"} | {image_name(f"r{number}", 0) for number in range(45, 50)}
 
 
@@ -77,7 +80,7 @@ def test_damaged_notes_are_begun_anew(tmp_path: Path) -> None:
     made = Worst(tmp_path, "digits-1")
     assert made.entries() == []
     made.add([kept("a", 0.5)])
-    path = tmp_path / "routing" / "digits-1" / "worst" / "worst.json"
+    path = tmp_path / "routing" / "worst" / "digits-1" / "worst.json"
     for text in ("{", "[1]", '[{"other": 1}]', "{}"):
         path.write_text(text)
         assert made.entries() == []
@@ -89,4 +92,36 @@ def test_damaged_notes_are_begun_anew(tmp_path: Path) -> None:
 def test_names_of_experiments_stay_in_the_folder(tmp_path: Path, name: str) -> None:
     Worst(tmp_path / "state", name).add([kept("a", 0.5)])
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
-    assert len(list((tmp_path / "state" / "routing").glob("*/worst/worst.json"))) == 1
+    assert len(list((tmp_path / "state" / "routing" / "worst").glob("*/worst.json"))) == 1
+
+
+def test_each_version_has_its_own_worst_and_one_image_of_both(tmp_path: Path) -> None:
+    recorded(tmp_path, "a", b"photo")
+    made = Worst(tmp_path, "digits-1", most=2)
+    made.add([kept("a", 0.1), kept("b", 0.2), *(kept(name, 0.9, version=3) for name in "abc")])
+    assert sorted((item.version, item.request_id) for item in made.entries()) == [
+        (2, "a"), (2, "b"), (3, "a"), (3, "b"),
+    ]  # fmt: skip
+    assert files(tmp_path) == {"worst.json", image_name("a", 0)}
+
+
+def test_nothing_new_writes_nothing(tmp_path: Path) -> None:
+    made = Worst(tmp_path, "digits-1", most=1)
+    made.add([kept("a", 0.9)])
+    path = tmp_path / "routing" / "worst" / "digits-1" / "worst.json"
+    before = path.stat().st_ino
+    made.add([kept("b", 0.5)])
+    made.add([])
+    assert path.stat().st_ino == before
+
+
+def test_what_is_old_goes_with_its_images(tmp_path: Path) -> None:
+    worst.forget(tmp_path, 100.0)
+    for name in ("old", "new"):
+        recorded(tmp_path, name, name.encode())
+    Worst(tmp_path, "over").add([kept("old", 0.5, time=50.0)])
+    Worst(tmp_path, "digits-1").add([kept("old", 0.9, time=50.0), kept("new", 0.5, time=150.0)])
+    worst.forget(tmp_path, 100.0)
+    assert [path.name for path in (tmp_path / "routing" / "worst").iterdir()] == ["digits-1"]
+    assert files(tmp_path) == {"worst.json", image_name("new", 0)}
+    assert [item.request_id for item in Worst(tmp_path, "digits-1").entries()] == ["new"]

@@ -216,6 +216,15 @@ def test_guardrails_of_a_rollout_that_only_people_move_are_shown_and_not_followe
     assert (status(settings), book.verdicts) == ("running", ["abort"])
 
 
+def test_old_things_are_removed_now_and_then(
+    settings: Settings, controller: Controller, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller.tick()
+    assert book.tidied == 0
+    monkeypatch.setattr(loops, "_TIDY_SECONDS", 0.0)
+    tick_until(controller, lambda: book.tidied)
+
+
 def test_what_was_seen_is_kept_for_the_command_line(settings: Settings, controller: Controller, say) -> None:
     state = control.start(settings, "digits", RoutePlan(canary=2, share=0.1))
     say("hold")

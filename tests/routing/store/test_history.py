@@ -4,11 +4,11 @@ from routing.observations import Rate
 from routing.store import Store
 from routing.store.history import exposure_series, save_verdict, verdicts
 from routing.store.ingest import Ingest
-from routing.store.pairs import Comparison, pairs_to_compare, save_comparisons, worst_comparisons
+from routing.store.pairs import Comparison, pairs_to_compare, save_comparisons
 from routing.store.queries import observations
 from routing.store.retention import forget
 from routing.store.votes import Feedback, save_feedback
-from tests.routing.store.database import T0, Logs, access, one, predicted
+from tests.routing.store.database import T0, Logs, access, one, predicted, rows
 from tests.routing.store.test_queries import EXPERIMENT
 
 
@@ -34,8 +34,8 @@ def test_pairs_are_found_whatever_comes_first_and_compared_once(store: Store, lo
     save_comparisons(store, "digits", 1, 2, [Comparison("a", 0, True, 0.0)])
     assert pairs_to_compare(store, "digits", 1, 2) == []
     assert observations(store, EXPERIMENT, 2).agreement == Rate(2, 1)
-    worst = worst_comparisons(store, "digits", 2, 1)
-    assert [(item.request_id, item.index, item.detail) for item in worst] == [("a", 0, {"why": "label"}), ("b", 0, {})]
+    kept = rows(store, 'select request_id, "index", agree, detail from comparisons order by 1, 2')
+    assert kept == [("a", 0, False, {"why": "label"}), ("a", 1, None, {}), ("b", 0, True, {})]
 
 
 def test_another_experiments_comparisons_are_not_this_ones(store: Store, logs: Logs) -> None:
