@@ -44,12 +44,32 @@ class Split:
 
 
 @dataclass(frozen=True)
+class ShadowSeen:
+    """What came of the copies that a shadow got, as far as it was noted: of ``copies`` images that the stable version
+    answered it failed as many as ``failures`` says, by code. ``agreement``: of the others that can be compared.
+
+    A copy that was never answered leaves no note, and is not counted.
+    """
+
+    version: int
+    copies: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    agreement: Rate = Rate()
+
+    @property
+    def failed(self) -> int:
+        """All failures."""
+        return sum(self.failures.values())
+
+
+@dataclass(frozen=True)
 class Observations:
-    """Everything that a verdict is made of.
+    """Everything that a verdict is made of, and what is shown beside it.
 
     ``agreement``: paired answers of both versions to one image (shadow and copies). ``seconds``: since the first
     exposure of the current step. ``step_requests``: of the canary in the current step. ``unreadable``: metric -> why it
-    cannot be read now. ``drift``: what the drift hook says of the canary, None where it says nothing.
+    cannot be read now. ``drift``: what the drift hook says of the canary, None where it says nothing. ``shadow``: not
+    judged, shown.
     """
 
     stable: ArmSeen
@@ -60,3 +80,4 @@ class Observations:
     step_requests: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
     drift: str | None = None
+    shadow: ShadowSeen | None = None

@@ -20,7 +20,8 @@ from slipway.settings import Settings
 class Seen:
     """One look at one rollout. ``time``: epoch seconds. ``arms``: of stable and canary, counts and latencies.
 
-    ``problem``: why nothing could be seen, None when it could.
+    ``agreement``: of the pairs that the verdict is made of. ``shadow``: as ShadowSeen. ``problem``: why nothing could
+    be seen, None when it could.
     """
 
     model: str
@@ -30,6 +31,7 @@ class Seen:
     agreement: dict[str, int] | None = None
     splits: tuple[dict[str, Any], ...] = ()
     unreadable: dict[str, str] | None = None
+    shadow: dict[str, Any] | None = None
     verdict: dict[str, Any] | None = None
     problem: str | None = None
 
@@ -44,6 +46,7 @@ class Seen:
             agreement=asdict(seen.agreement),
             splits=tuple(asdict(item) for item in seen.splits),
             unreadable=dict(seen.unreadable),
+            shadow=asdict(seen.shadow) if seen.shadow is not None else None,
             verdict=verdict.to_dict(),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 
 from routing import feedback
 from routing.compare import Worst, worst
@@ -16,6 +17,7 @@ from routing.rollout.state import RolloutState
 from routing.store import Store
 from routing.store.history import save_verdict
 from routing.store.ingest import Ingest
+from routing.store.pairs import shadow_seen
 from routing.store.queries import Segment, glance, observations
 from routing.store.retention import DAYS, forget
 from routing.verdict.judge import Verdict
@@ -59,10 +61,14 @@ class StoreBook:
     def observe(self, state: RolloutState) -> Observations:
         """See Book. A shadow without a canary is compared with the stable version."""
         experiment = experiment_of(state)
-        other = state.plan.canary or (state.plan.shadow.version if state.plan.shadow else None)
+        shadow = state.plan.shadow.version if state.plan.shadow else None
+        other = state.plan.canary or shadow
         if experiment is None or other is None:
             raise StoreUnavailable(f"the rollout of {state.model} is over", observed=state.status)
-        return observations(self._store, experiment, other, state.step_started + _SETTLE_SECONDS, _segments(state))
+        seen = observations(self._store, experiment, other, state.step_started + _SETTLE_SECONDS, _segments(state))
+        if shadow is None:
+            return seen
+        return replace(seen, shadow=shadow_seen(self._store, state.model, state.stable, shadow, state.started))
 
     def keep_verdict(self, state: RolloutState, verdict: Verdict, now: float) -> None:
         """See Book."""

@@ -6,12 +6,12 @@ Confidence sequences are those that the verdict is made with, at the alpha of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection, text
 
-from routing.observations import Rate
+from routing.observations import Rate, ShadowSeen
 from routing.report.data import ArmRow, Band, Curve, Failure, ReportData
 from routing.report.ruled import difference_curves, guardrails, sample_ratio, with_units
 from routing.report.series import coarse, thin
@@ -19,6 +19,7 @@ from routing.rollout.state import RolloutState
 from routing.statistics.bernoulli import confidence_sequence
 from routing.store import Store
 from routing.store.history import verdicts
+from routing.store.pairs import shadow_seen
 
 #: Affected requests that are listed: the newest.
 _FAILURES = 20
@@ -49,25 +50,30 @@ WHERE {_OF_CANARY} ORDER BY time DESC LIMIT :limit
 def complete(data: ReportData, state: RolloutState, store: Store) -> ReportData:
     """``data``, as it was gathered of ``state``, with what only the store knows. Raises StoreUnavailable."""
     rules, found = state.plan.rules, coarse(data)
-    saved = verdicts(store, state.experiment)
+    saved, shadow = verdicts(store, state.experiment), _shadow(store, state)
     with store.begin() as connection:
         units = {row.version: row.n for row in connection.execute(text(_UNITS), {"experiment": state.experiment})}
-        arms = [_arm(arm, units, rules.alpha) for arm in data.arms]
-        arms += _shadow(connection, state, data)
-        agreement = _agreement(connection, state, found)
-        failed = _with_failures(connection, state, data)
+        arms = tuple(_arm(arm, units, rules.alpha) for arm in data.arms)
+        agreements = tuple(_agreements(connection, state, found))
+        known = _with_failures(connection, state, replace(data, arms=arms))
+        known = _with_shadow(connection, state, known, shadow) if shadow is not None else known
     versions = [version for version in (data.versions.stable, data.versions.canary) if version is not None]
     checks = data.verdict.checks if data.verdict is not None else ()
     return replace(
-        failed,
-        arms=tuple(arms),
+        known,
         sample_ratio=data.sample_ratio or sample_ratio(checks, rules),
         guardrails=data.guardrails or guardrails(checks, rules),
         verdict=with_units(data.verdict, rules) if data.verdict is not None else None,
         error_rates=tuple(_errors(found, version, rules.alpha) for version in versions),
         differences=difference_curves(saved, rules),
-        agreement=agreement,
+        agreements=agreements,
     )
+
+
+def _shadow(store: Store, state: RolloutState) -> ShadowSeen | None:
+    if state.plan.shadow is None:
+        return None
+    return shadow_seen(store, state.model, state.stable, state.plan.shadow.version, state.started, _until(state))
 
 
 def _arm(arm: ArmRow, units: dict[int, int], alpha: float) -> ArmRow:
@@ -75,14 +81,13 @@ def _arm(arm: ArmRow, units: dict[int, int], alpha: float) -> ArmRow:
     return replace(arm, units=units.get(arm.version, 0), error_lower=lower, error_upper=upper)
 
 
-def _shadow(connection: Connection, state: RolloutState, data: ReportData) -> list[ArmRow]:
-    """The shadow's row, where the canary is another version or there is none; only what was recorded is known of it."""
-    shadow = state.plan.shadow
-    if shadow is None or any(arm.version == shadow.version for arm in data.arms):
-        return []
-    values = {"model": state.model, "version": shadow.version, "since": state.started, "until": _until(state)}
+def _with_shadow(connection: Connection, state: RolloutState, data: ReportData, seen: ShadowSeen) -> ReportData:
+    """The shadow's row; where there is no canary, it takes the row of one that has no requests of its own."""
+    values = {"model": state.model, "version": seen.version, "since": state.started, "until": _until(state)}
     row = connection.execute(text(_RECORDED), values).one()
-    return [ArmRow(shadow.version, answers=row.n, not_finite=row.not_finite)]
+    own = ArmRow(seen.version, requests=seen.copies, errors=seen.failed, answers=row.n, not_finite=row.not_finite)
+    others = tuple(arm for arm in data.arms if arm.version != seen.version)
+    return replace(data, arms=(*others, own), shadow_failures=seen.failures)
 
 
 def _until(state: RolloutState) -> float:
@@ -100,16 +105,16 @@ def _errors(data: ReportData, version: int, alpha: float) -> Curve:
     )
 
 
-def _agreement(connection: Connection, state: RolloutState, data: ReportData) -> Curve | None:
-    """Of the canary, or of the shadow without one; None where nothing was compared."""
-    shadow = state.plan.shadow.version if state.plan.shadow else None
-    other = state.plan.canary or shadow
-    values = {"model": state.model, "a": state.stable, "b": other, "since": state.started, "until": _until(state)}
-    rows = connection.execute(text(_AGREEMENT), {**values, "seconds": data.interval}).all()
-    if not rows:
-        return None
-    bands = _so_far([(row.stop, row.n, row.hits) for row in rows], state.plan.rules.alpha)
-    return Curve("agreement", bands, "rate", None, state.plan.rules.agreement_min)
+def _agreements(connection: Connection, state: RolloutState, data: ReportData) -> Iterator[Curve]:
+    """Of the canary, with what the rules want of it, and of the shadow; of those that were compared."""
+    rules, shadow = state.plan.rules, state.plan.shadow.version if state.plan.shadow else None
+    for other in (state.plan.canary, shadow):
+        values = {"model": state.model, "a": state.stable, "b": other, "since": state.started, "until": _until(state)}
+        rows = connection.execute(text(_AGREEMENT), {**values, "seconds": data.interval}).all()
+        if rows:
+            bands = _so_far([(row.stop, row.n, row.hits) for row in rows], rules.alpha)
+            limit = rules.agreement_min if other == (state.plan.canary or shadow) else None
+            yield Curve("agreement", bands, "rate", other, limit)
 
 
 def _so_far(pieces: Sequence[tuple[float, int, int]], alpha: float) -> tuple[Band, ...]:

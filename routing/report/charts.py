@@ -51,9 +51,9 @@ def all_charts(data: ReportData) -> Iterator[Chart]:
         title = f"Difference: {clean(curve.metric, 60)}"
         words = "Canary minus stable, with its confidence sequence. Dashed: what the rules allow."
         yield Chart(title, words, curves((curve,), data, f"difference{place}", title))
-    if data.agreement is not None:
-        words = "How often both versions give the same answer to the same image."
-        yield Chart("Agreement", words, curves((data.agreement,), data, "agreement", "Agreement"))
+    if data.agreements:
+        words = "How often a version gives the stable version's answer to the same image."
+        yield Chart("Agreement", words, curves(data.agreements, data, "agreement", "Agreement"))
 
 
 def traffic_split(data: ReportData) -> str | None:

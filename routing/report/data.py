@@ -38,7 +38,8 @@ class StepRow:
 @dataclass(frozen=True)
 class ArmRow:
     """One version's part. ``share``: declared, of all units. ``errors`` of ``requests`` failed, and the rate lies in
-    ``error_lower..error_upper``; ``correct`` of ``labelled`` answers, ``not_finite`` of ``answers`` recorded."""
+    ``error_lower..error_upper``; ``correct`` of ``labelled`` answers, ``not_finite`` of ``answers`` recorded. Of a
+    shadow, ``requests`` are the copies whose answers were recorded beside the stable version's."""
 
     version: int
     share: float | None = None
@@ -196,7 +197,8 @@ class ReportData:
     """Everything of one rollout. ``step``: 0-based, of ``steps``. ``interval``: seconds of one point of ``traffic``.
 
     ``problem``: why something is missing, such as a database that does not answer. ``failed``: of the canary;
-    ``unanswered``: those of them that nobody answered; ``failures``: the newest of them.
+    ``unanswered``: those of them that nobody answered; ``failures``: the newest of them. ``shadow_failures``: how often
+    the shadow failed with which code.
     """
 
     model: str
@@ -220,10 +222,11 @@ class ReportData:
     traffic: tuple[Traffic, ...] = ()
     error_rates: tuple[Curve, ...] = ()
     differences: tuple[Curve, ...] = ()
-    agreement: Curve | None = None
+    agreements: tuple[Curve, ...] = ()
     disagreements: tuple[Disagreement, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     failed: int | None = None
     unanswered: int | None = None
+    shadow_failures: Mapping[str, int] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     reproduce: tuple[Place, ...] = field(default=())

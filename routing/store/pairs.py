@@ -9,12 +9,16 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from sqlalchemy import text
 
+from routing.observations import Rate, ShadowSeen
 from routing.store.store import Store
 
+#: In a comparison's detail: the code of each version that failed.
+FAILED = "failed"
 _WAITING = """
 SELECT c.request_id, c."index", c.time, a.summary AS a_summary, a.code AS a_code, a.task AS a_task,
   a.not_finite AS a_not_finite, a.ms AS a_ms, b.summary AS b_summary, b.code AS b_code, b.task AS b_task,
@@ -39,6 +43,15 @@ UPDATE comparisons SET compared = :now, agree = :agree, distance = :distance, de
 WHERE request_id = :request_id AND model = :model AND "index" = :index
   AND version_a = least(:a, :b) AND version_b = greatest(:a, :b) AND compared IS NULL
 """
+
+
+#: Where the stable version failed too, it may well be the image.
+_COPIES = f"""
+SELECT agree, detail -> '{FAILED}' ->> :other AS code, count(*) AS n FROM comparisons
+WHERE model = :model AND version_a = least(:a, :b) AND version_b = greatest(:a, :b)
+  AND compared IS NOT NULL AND time >= :since AND time < :until AND detail -> '{FAILED}' ->> :stable IS NULL
+GROUP BY 1, 2
+"""  # noqa: S608 - a constant of ours
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,20 @@ def save_comparisons(
     ]
     with store.begin() as connection:
         connection.execute(text(_SAVE), rows)
+
+
+def shadow_seen(store: Store, model: str, stable: int, shadow: int, since: float, until: float = inf) -> ShadowSeen:
+    """What came of a shadow's copies that were compared. Raises StoreUnavailable."""
+    values = {"model": model, "a": stable, "b": shadow, "since": since, "until": until}
+    with store.begin() as connection:
+        rows = connection.execute(text(_COPIES), {**values, "stable": str(stable), "other": str(shadow)}).all()
+    agreed = sum(row.n for row in rows if row.agree is True)
+    return ShadowSeen(
+        version=shadow,
+        copies=sum(row.n for row in rows),
+        failures={row.code: row.n for row in rows if row.code is not None},
+        agreement=Rate(agreed + sum(row.n for row in rows if row.agree is False), agreed),
+    )
 
 
 def _answer(row: dict[str, Any], side: str) -> Answer:

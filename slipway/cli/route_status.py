@@ -133,9 +133,27 @@ def _print_arms(values: dict[str, Any], seen: dict[str, Any]) -> None:
     if rows:
         columns = ["arm", "version", "share", "requests", "errors", "not finite", "p50 ms", "p95", "p99", "correct"]
         print_table("Traffic", columns, rows)
-    agreement = seen["agreement"]
-    if agreement and agreement["trials"]:
-        print_line(f"  agreement {_rate(agreement['hits'], agreement['trials'])} of {agreement['trials']} pairs")
+    if values["canary"] is not None and seen["agreement"] and seen["agreement"]["trials"]:
+        print_line(f"  canary version {values['canary']}: {_agreement(seen['agreement'])}")
+    if seen["shadow"] is not None:
+        _print_shadow(seen["shadow"])
+
+
+def _print_shadow(seen: dict[str, Any]) -> None:
+    line = f"  shadow version {seen['version']}: "
+    if not seen["copies"]:
+        print_line(line + "no answer of it was noted yet")
+        return
+    failed = sum(seen["failures"].values())
+    line += (
+        f"{_agreement(seen['agreement'])}, failed {failed} ({failed / seen['copies']:.2%}) of {seen['copies']} copies"
+    )
+    codes = ", ".join(f"{code} {count}" for code, count in sorted(seen["failures"].items()))
+    print_line(line + (f": {codes}" if codes else ""))
+
+
+def _agreement(rate: dict[str, int]) -> str:
+    return f"agreement {_rate(rate['hits'], rate['trials']) or 'unknown'} of {rate['trials']} pairs"
 
 
 def _print_verdict(seen: dict[str, Any]) -> None:

@@ -11,11 +11,14 @@ from PIL import Image
 
 from handlers.recording.images import image_name
 from routing.controller.report_file import gather
+from routing.controller.seen import Seen, read_seen, write_seen
 from routing.controller.store_book import StoreBook
+from routing.observations import Rate, ShadowSeen
 from routing.plan.model import RoutePlan
 from routing.report.page import render
 from routing.rollout import control
 from routing.rollout.state import RolloutState
+from routing.verdict.judge import judge
 from serving.json_log import open_log
 from slipway.settings import Settings
 from tests.routing.report.reading import Page
@@ -82,6 +85,26 @@ def test_the_worst_are_shown_side_by_side_also_when_the_recorder_has_forgotten_t
     page = Page(render(found))
     assert [int(image[0, 0, 0]) for image in images_shown(page)] == [1, 2]
     assert "Version 1 stable" in page.text and "Version 3 shadow" in page.text
+
+
+def test_a_shadow_is_seen_beside_the_canary_with_what_it_failed(settings: Settings, book: StoreBook) -> None:
+    state = control.start(settings, "digits", BOTH)
+    at = state.started + 3
+    assert book.observe(state).shadow == ShadowSeen(3)
+    predict(settings, at, *((name, version, "7") for name in "abc" for version in (1, 2, 3)))
+    predict(settings, at, ("odd", 1, "7"), ("odd", 3, "4"), ("e1", 1, "7"), ("e1", 3, "!NETWORK_FAILED"))
+    predict(settings, at, ("e2", 1, "7"), ("e2", 3, "!HANDLER_FAILED"), ("e3", 1, "7"), ("e3", 3, "!NETWORK_FAILED"))
+    # of both: the image's fault; of the stable version alone: nothing to hold against the shadow
+    predict(settings, at, ("bad", 1, "!IMAGE_CORRUPT"), ("bad", 3, "!IMAGE_CORRUPT"))
+    predict(settings, at, ("lone", 1, "!NETWORK_FAILED"), ("lone", 3, "7"), ("before", 1, "7"))
+    predict(settings, state.started - 60, ("old", 1, "7"), ("old", 3, "!NETWORK_FAILED"))
+    passed(book, state)
+    seen = book.observe(state)
+    assert seen.shadow == ShadowSeen(3, 7, {"NETWORK_FAILED": 2, "HANDLER_FAILED": 1}, Rate(4, 3))
+    write_seen(settings, Seen.of(state, seen, judge(seen, state.plan.rules), at))
+    found = read_seen(settings, "digits", state.experiment)
+    assert found is not None and found.shadow is not None
+    assert (found.shadow["version"], found.shadow["copies"]) == (3, 7)
 
 
 def test_what_is_old_goes_from_the_report_too(

@@ -201,7 +201,7 @@ def example(digit: bytes | None = None, scene: bytes | None = None) -> ReportDat
         traffic=tuple(rows),
         error_rates=(stable, canary),
         differences=(gap,),
-        agreement=Curve("agreement", tuple(agreement), "rate", None, 0.97),
+        agreements=(Curve("agreement", tuple(agreement), "rate", 2, 0.97),),
         disagreements=tuple(disagreements(digit or picture(), scene or picture((416, 416), "jpeg"))),
         outcomes=(Outcome("clicked", 1, 5000, 620), Outcome("clicked", 2, 900, 98)),
         failed=252,

@@ -76,8 +76,8 @@ def test_rates_are_added_up_with_the_verdicts_own_sequences(filled: Store) -> No
     assert (arm.requests, arm.errors) == (30, 6)
     assert last.estimate == 6 / 30
     assert (last.lower, last.upper) == confidence_sequence(Rate(30, 6), 0.1)
-    assert data.agreement is not None
-    assert (data.agreement.bands[-1].estimate, data.agreement.limit) == (0.7, 0.9)
+    (agreement,) = data.agreements
+    assert (agreement.version, agreement.bands[-1].estimate, agreement.limit) == (2, 0.7, 0.9)
 
 
 def test_differences_come_from_the_verdicts_as_they_were_made(filled: Store) -> None:
@@ -126,7 +126,7 @@ def test_nothing_was_seen(store: Store) -> None:
     state = rollout(canary=2, share=0.25)
     data = complete(gathered(store, state, ArmRow(1), ArmRow(2)), state, store)
     assert [(arm.units, arm.error_lower) for arm in data.arms] == [(0, None), (0, None)]
-    assert (data.agreement, data.differences, data.guardrails, data.sample_ratio) == (None, (), (), None)
+    assert (data.agreements, data.differences, data.guardrails, data.sample_ratio) == ((), (), (), None)
     assert (data.failed, data.failures) == (0, ())
     Page(render(data))
 
@@ -140,6 +140,32 @@ def test_a_shadow_has_what_was_recorded_of_it(store: Store, logs: Logs) -> None:
     assert [(arm.version, arm.answers, arm.not_finite) for arm in data.arms] == [(1, 0, 0), (3, 2, 1)]
     assert data.failed is None
     assert "3 shadow" in Page(render(data)).text
+
+
+def test_canary_and_shadow_each_have_their_agreement(filled: Store, logs: Logs) -> None:
+    state = rollout(canary=2, share=0.25, shadow=ShadowPlan(version=3), rules={"agreement_min": 0.9})
+    logs.predict(*(predicted(f"c{i}", 3, i) for i in range(10)))
+    Ingest(filled, logs.edge, logs.predictions).run_once()
+    failed = [Comparison(f"c{i}", 0, None, detail={"failed": {"3": "NETWORK_FAILED"}}) for i in range(2)]
+    both = Comparison("c2", 0, None, detail={"failed": {"1": "IMAGE_CORRUPT", "3": "IMAGE_CORRUPT"}})
+    save_comparisons(filled, "digits", 1, 3, [*failed, both, *(Comparison(f"c{i}", 0, i > 3) for i in range(3, 10))])
+    arms = ArmRow(1, 0.75, requests=90), ArmRow(2, 0.25, requests=30)
+    data = complete(gathered(filled, state, *arms), state, filled)
+    assert [(curve.version, curve.bands[-1].estimate, curve.limit) for curve in data.agreements] == [
+        (2, 0.7, 0.9),
+        (3, 6 / 7, None),
+    ]
+    assert [(arm.version, arm.requests, arm.errors) for arm in data.arms[2:]] == [(3, 9, 2)]
+    page = Page(render(data))
+    assert "The shadow failed with NETWORK_FAILED ( 2 )" in page.text
+    (drawn,) = (label for label in page.values("aria-label") if label.startswith("Agreement over time"))
+    assert "version 2, canary 70.00 %" in drawn and "version 3, shadow 85.71 %" in drawn
+
+
+def test_a_shadow_alone_has_one_row(filled: Store) -> None:
+    state = rollout(shadow=ShadowPlan(version=2))
+    data = complete(gathered(filled, state, ArmRow(1, requests=90), ArmRow(2, 0.0)), state, filled)
+    assert [(arm.version, arm.requests, arm.errors) for arm in data.arms] == [(1, 90, 0), (2, 10, 0)]
 
 
 @pytest.mark.parametrize(

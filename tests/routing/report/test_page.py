@@ -210,7 +210,7 @@ def test_one_point_is_seen() -> None:
     data = minimal(
         steps=(StepRow(0.1, 60.0, T0),),
         traffic=(Traffic(T0, 1, 9, 0, 5.0, 6.0), Traffic(T0, 2, 1, 1, 5.0, 6.0)),
-        agreement=Curve("agreement", (Band(T0, 1.0, 0.2, 1.0),)),
+        agreements=(Curve("agreement", (Band(T0, 1.0, 0.2, 1.0),)),),
     )
     page = Page(render(data))
     assert len(page.named("svg")) == 5
