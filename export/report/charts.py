@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from export.report.drawing import BAD, GOOD, INK, QUIET, canvas, height_of, line_style, rows, svg
+from export.report.drawing import GOOD, canvas, height_of, line_style, rows
 from export.report.reading import TASK_GATES, gate, measured, number, part
 from export.report.reading import rows as listed
+from slipway.svg import BAD, INK, QUIET, element
 
 Evidence = Mapping[str, Any]
 
@@ -32,7 +33,7 @@ def difference_by_batch(evidence: Evidence) -> str | None:
             axes.axhline(limit, color=BAD, linewidth=1, linestyle="--")
             axes.annotate("allowed in fp32", (0, limit), xytext=(0, 3), textcoords="offset points", fontsize=8)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
-        return svg(figure, "difference")
+        return element(figure, "difference")
 
 
 def signal_to_noise(evidence: Evidence) -> str | None:
@@ -49,7 +50,7 @@ def signal_to_noise(evidence: Evidence) -> str | None:
             if least is not None:
                 _mark(axes, least, place)
         _explain_mark(axes, any(least is not None for _, _, least in bars), "at least")
-        return svg(figure, "sqnr")
+        return element(figure, "sqnr")
 
 
 def loss_of_the_task(evidence: Evidence) -> str | None:
@@ -74,7 +75,7 @@ def loss_of_the_task(evidence: Evidence) -> str | None:
                 _mark(axes, 100 * margin, place)
         axes.axvline(0, color=QUIET, linewidth=0.8)
         _explain_mark(axes, any(margin is not None for _, _, _, margin in points), "allowed")
-        return svg(figure, "task")
+        return element(figure, "task")
 
 
 def agreement(evidence: Evidence) -> str | None:
@@ -98,7 +99,7 @@ def agreement(evidence: Evidence) -> str | None:
         least = min(found.values())
         axes.set_xlim(least - max(1.0, 0.25 * (100 - least)), 100 + max(0.1, 0.02 * (100 - least)))
         axes.grid(axis="x", color=QUIET, alpha=0.3, linewidth=0.6)
-        return svg(figure, "agreement")
+        return element(figure, "agreement")
 
 
 def time_per_image(evidence: Evidence) -> str | None:
@@ -120,7 +121,7 @@ def time_per_image(evidence: Evidence) -> str | None:
             axes.plot([low, high], [place, place], color=INK, linewidth=1.2)
             axes.annotate(f"{median:.2f}", (high, place), xytext=(4, -3), textcoords="offset points", fontsize=8)
         axes.set_xlim(left=0, right=1.08 * max(high for _, _, high in bars.values()))
-        return svg(figure, "time")
+        return element(figure, "time")
 
 
 def sizes(evidence: Evidence) -> str | None:
@@ -135,7 +136,7 @@ def sizes(evidence: Evidence) -> str | None:
             axes.barh(place, value, height=0.62, color=GOOD)
             axes.annotate(f"{value:.2f}", (value, place), xytext=(4, -3), textcoords="offset points", fontsize=8)
         axes.set_xlim(left=0, right=1.1 * max(bars.values()))
-        return svg(figure, "sizes")
+        return element(figure, "sizes")
 
 
 def _by_size(values: Mapping[str, Any], decibels: bool) -> dict[int, float]:

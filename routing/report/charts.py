@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from routing.report.data import Band, Curve, ReportData
-from routing.report.drawing import BAD, COLOURS, DASHES, QUIET, canvas, legend, svg, time_axis, times
+from routing.report.drawing import COLOURS, DASHES, canvas, legend, svg, time_axis, times
 from routing.report.series import by_start, coarse, thin
 from routing.report.words import clean, in_unit, is_time, number, percent
+from slipway.svg import BAD, QUIET
 
 #: Lines with fewer points show each as a dot, so that a single one is seen.
 _FEW = 40

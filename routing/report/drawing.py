@@ -1,8 +1,7 @@
-"""SVG text from matplotlib that fits a page: small, in the page's text colour, light or dark, with ids of its own."""
+"""The page's pictures have one size and style, the time below, and words for those who cannot see them."""
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,48 +10,22 @@ from html import escape
 from typing import Any
 
 from routing.report.words import clean
+from slipway.svg import QUIET, element
+from slipway.svg import canvas as page_canvas
 
-#: Drawn in this colour, it becomes the colour of the page's text; no other colour of a chart is near it.
-INK = "#010203"
 #: By role; legible on white and on near black, and apart for the colour-blind (after Okabe and Ito).
 COLOURS = {"stable": "#2f86d6", "canary": "#d9822b", "shadow": "#c15fa8", "": "#1fa187"}
 DASHES = {"stable": "-", "canary": "-", "shadow": "--", "": "-"}
-BAD, QUIET = "#d4473a", "#8c8c8c"
 #: Inches. As wide as a phone shows it without making the letters small.
 _SIZE = (4.7, 2.7)
-_RC = {
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "font.size": 9,
-    # text stays text: small, and found by a search
-    "svg.fonttype": "none",
-    # the same figures give the same bytes
-    "svg.hashsalt": "slipway",
-    "axes.formatter.useoffset": False,
-}
+_STYLE = {"legend.fontsize": 8, "axes.formatter.useoffset": False}
 _LONG_FRACTION = re.compile(r"(\.\d\d)\d+")
 
 
 @contextmanager
 def canvas(y_label: str = "") -> Iterator[tuple[Any, Any]]:
     """(figure, axes) in the page's style, to be drawn and saved within the block."""
-    # The class, not pyplot: no global state, no display.
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context(_RC):
-        figure = Figure(figsize=_SIZE, layout="constrained")
-        axes: Any = figure.subplots()
+    with page_canvas(*_SIZE, _STYLE) as (figure, axes):
         axes.set_ylabel(y_label)
         axes.grid(axis="y", color=QUIET, alpha=0.25, linewidth=0.6)
         yield figure, axes
@@ -60,16 +33,11 @@ def canvas(y_label: str = "") -> Iterator[tuple[Any, Any]]:
 
 def svg(figure: Any, name: str, words: str) -> str:
     """The figure as an ``<svg>`` element whose ids begin with ``name``. ``words``: what a screen reader says of it."""
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    drawn = stream.getvalue()
-    drawn = drawn[drawn.index("<svg") :].replace(INK, "currentColor")
-    for pattern in (r'(\bid=")', r"(url\(#)", r'(href="#)'):
-        drawn = re.sub(pattern, rf"\g<1>{name}-", drawn)
+    drawn = element(figure, name)
     # a hundredth of a point is finer than any screen
     drawn = re.sub(r' d="[^"]*"', lambda found: _LONG_FRACTION.sub(r"\1", found[0]).replace("\n", ""), drawn)
     label = escape(clean(words, 1000), quote=True)
-    return drawn.strip().replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return drawn.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
 
 def times(values: Sequence[float]) -> list[datetime]:
