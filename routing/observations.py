@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.edge.copies import Copies
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -48,13 +50,14 @@ class ShadowSeen:
     """What came of the copies that a shadow got, as far as it was noted: of ``copies`` images that the stable version
     answered it failed as many as ``failures`` says, by code. ``agreement``: of the others that can be compared.
 
-    A copy that was never answered leaves no note, and is not counted.
+    A copy that was never answered leaves no note: ``edge`` is what the edge counts, None where none runs.
     """
 
     version: int
     copies: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     agreement: Rate = Rate()
+    edge: Copies | None = None
 
     @property
     def failed(self) -> int:

@@ -100,6 +100,7 @@ def _of_seen(state: RolloutState, seen: Seen | None) -> dict[str, object]:
         "outcomes": outcomes,
         "verdict": verdict,
         "problem": seen.problem or "",
+        "shadow_copies": seen.shadow["edge"] if seen.shadow is not None else None,
         "failed": canary["errors"] if canary and state.plan.canary else None,
     }
 

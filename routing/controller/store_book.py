@@ -21,7 +21,9 @@ from routing.store.pairs import shadow_seen
 from routing.store.queries import Segment, glance, observations
 from routing.store.retention import DAYS, forget
 from routing.verdict.judge import Verdict
+from serving.edge.copies import counted
 from serving.json_log import ComponentLog
+from serving.state import running_state
 from slipway.errors import PortUnavailable, StoreUnavailable
 from slipway.settings import Settings
 
@@ -68,7 +70,10 @@ class StoreBook:
         seen = observations(self._store, experiment, other, state.step_started + _SETTLE_SECONDS, _segments(state))
         if shadow is None:
             return seen
-        return replace(seen, shadow=shadow_seen(self._store, state.model, state.stable, shadow, state.started))
+        found = shadow_seen(self._store, state.model, state.stable, shadow, state.started)
+        served = running_state(self._settings.state_dir)
+        edge = counted(served, state.model, shadow) if served is not None else None
+        return replace(seen, shadow=replace(found, edge=edge))
 
     def keep_verdict(self, state: RolloutState, verdict: Verdict, now: float) -> None:
         """See Book."""

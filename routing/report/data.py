@@ -198,7 +198,7 @@ class ReportData:
 
     ``problem``: why something is missing, such as a database that does not answer. ``failed``: of the canary;
     ``unanswered``: those of them that nobody answered; ``failures``: the newest of them. ``shadow_failures``: how often
-    the shadow failed with which code.
+    the shadow failed with which code; ``shadow_copies``: ``sent``, ``waiting``, ``failed`` and ``dropped`` at the edge.
     """
 
     model: str
@@ -228,5 +228,6 @@ class ReportData:
     failed: int | None = None
     unanswered: int | None = None
     shadow_failures: Mapping[str, int] = field(default_factory=dict)
+    shadow_copies: Mapping[str, int] | None = None
     failures: tuple[Failure, ...] = ()
     reproduce: tuple[Place, ...] = field(default=())

@@ -141,15 +141,16 @@ def _print_arms(values: dict[str, Any], seen: dict[str, Any]) -> None:
 
 def _print_shadow(seen: dict[str, Any]) -> None:
     line = f"  shadow version {seen['version']}: "
-    if not seen["copies"]:
+    if seen["copies"]:
+        failed = sum(seen["failures"].values())
+        line += f"{_agreement(seen['agreement'])}, failed {_rate(failed, seen['copies'])} of {seen['copies']} copies"
+        codes = ", ".join(f"{code} {count}" for code, count in sorted(seen["failures"].items()))
+        print_line(line + (f": {codes}" if codes else ""))
+    else:
         print_line(line + "no answer of it was noted yet")
-        return
-    failed = sum(seen["failures"].values())
-    line += (
-        f"{_agreement(seen['agreement'])}, failed {failed} ({failed / seen['copies']:.2%}) of {seen['copies']} copies"
-    )
-    codes = ", ".join(f"{code} {count}" for code, count in sorted(seen["failures"].items()))
-    print_line(line + (f": {codes}" if codes else ""))
+    if edge := seen["edge"]:
+        counts = f"{edge['waiting']} wait for an answer, {edge['failed']} failed; {edge['dropped']} more were dropped"
+        print_line(f"    since the edge started: {edge['sent']} copies sent, {counts}")
 
 
 def _agreement(rate: dict[str, int]) -> str:

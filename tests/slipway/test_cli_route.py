@@ -85,11 +85,13 @@ def test_what_was_seen_is_a_table(slipway, project: dict[str, str]) -> None:
         assert text in shown
     assert "shadow" not in shown
     copies = {"version": 3, "copies": 40, "failures": {"NETWORK_FAILED": 4}, "agreement": {"trials": 36, "hits": 27}}
+    copies["edge"] = {"sent": 50, "waiting": 2, "failed": 3, "dropped": 7}
     (folder / "digits.json").write_text(json.dumps(seen | {"time": time.time() - 60, "shadow": copies}))
     shown = slipway("route", "digits", env=project).stdout
     assert "no controller runs" in shown
     said = "agreement 27 (75.00%) of 36 pairs, failed 4 (10.00%) of 40 copies: NETWORK_FAILED 4"
     assert f"shadow version 3: {said}" in shown
+    assert "50 copies sent, 2 wait for an answer, 3 failed; 7 more were dropped" in shown
 
 
 def test_a_declared_file_is_shown_before_it_is_applied(slipway, project: dict[str, str], tmp_path: Path) -> None:

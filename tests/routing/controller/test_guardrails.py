@@ -65,8 +65,8 @@ def test_failures_abort_within_a_second_whatever_there_is_to_count(
             log.writelines(access(f"bad{i}", 2, at, status=503, experiment=state.experiment) for i in range(100))
         began = time.monotonic()
         controller.tick()
-        # the process begins a pass every half second
-        assert time.monotonic() - began < 0.5
+        # some hundredths of a second on a quiet machine; the process begins a pass every half second
+        assert time.monotonic() - began < 1
         after = control.current(settings, "digits")
         assert after.status == "aborted"
         assert "failed 100 of 400 requests" in after.reasons[0]

@@ -150,7 +150,8 @@ def test_canary_and_shadow_each_have_their_agreement(filled: Store, logs: Logs) 
     both = Comparison("c2", 0, None, detail={"failed": {"1": "IMAGE_CORRUPT", "3": "IMAGE_CORRUPT"}})
     save_comparisons(filled, "digits", 1, 3, [*failed, both, *(Comparison(f"c{i}", 0, i > 3) for i in range(3, 10))])
     arms = ArmRow(1, 0.75, requests=90), ArmRow(2, 0.25, requests=30)
-    data = complete(gathered(filled, state, *arms), state, filled)
+    edge = {"sent": 50, "waiting": 2, "failed": 3, "dropped": 7}
+    data = complete(gathered(filled, state, *arms, shadow_copies=edge), state, filled)
     assert [(curve.version, curve.bands[-1].estimate, curve.limit) for curve in data.agreements] == [
         (2, 0.7, 0.9),
         (3, 6 / 7, None),
@@ -158,6 +159,7 @@ def test_canary_and_shadow_each_have_their_agreement(filled: Store, logs: Logs) 
     assert [(arm.version, arm.requests, arm.errors) for arm in data.arms[2:]] == [(3, 9, 2)]
     page = Page(render(data))
     assert "The shadow failed with NETWORK_FAILED ( 2 )" in page.text
+    assert "sent the shadow 50 copies: 2 wait for an answer, 3 failed. It dropped 7 more" in page.text
     (drawn,) = (label for label in page.values("aria-label") if label.startswith("Agreement over time"))
     assert "version 2, canary 70.00 %" in drawn and "version 3, shadow 85.71 %" in drawn
 

@@ -14,8 +14,10 @@ from tritonclient.grpc import service_pb2 as pb
 
 from routing.assignment import assign
 from serving.edge import experiment_clusters
+from serving.edge.copies import Copies, counted
 from serving.edge.experiments import LiveExperiment
 from serving.edge.routes import EdgeRoutes
+from serving.state import ProcessState, State
 from slipway.experiment import Arm, Experiment, Layer, Shadow
 from tests.serving.edge.edge_rig import Reply, Rig, wait
 from tests.serving.edge.test_edge_grpc import MODEL_INFER
@@ -192,10 +194,19 @@ def test_an_arms_requests_are_copied_to_the_stable_version(rig: Rig, follow) -> 
 
 def test_a_shadow_that_hangs_slows_nobody(rig: Rig, follow) -> None:
     """Its copies are capped; the primary's answers are as quick as without it."""
+    state = State(ProcessState(1, None), "ready", "", {}, {}, {"admin": f"127.0.0.1:{rig.edge.admin_port}"})
     follow(replace(CANARY, id="echo-hang", arms=(), shadow=Shadow(3, 10000, 2)))
+    before = counted(state, "echo", 3) or Copies()
     started = time.monotonic()
     versions = Counter(answered(ask(rig, f"u{n}", "hang3")) for n in range(40))
     assert versions == {"1": 40} and time.monotonic() - started < 5
+    after = counted(state, "echo", 3)
+    assert after is not None
+    # as many as may be under way, and may wait for a connection; all others were dropped
+    assert 2 <= after.waiting <= 4
+    assert after.sent - before.sent + after.dropped - before.dropped == 40
+    assert after.failed == before.failed
+    assert counted(state, "echo", 7) is None
 
 
 def test_clients_cannot_send_the_edges_own_headers(rig: Rig, follow) -> None:
