@@ -1,7 +1,8 @@
 """Makes TorchServe hold exactly the versions that are wanted of one model, while what served before goes on serving.
 
 Versions lie side by side, so a new one never touches an old one. One that is wanted no more is ended a little later:
-TorchServe drops what an ended version still has in work (0.12), and the edge needs a moment to send it nothing more.
+TorchServe drops what an ended version still has in work (0.12), so it is asked whether there is any, and the edge
+needs a moment to send it nothing more.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from serving.edge.process import EdgeConfig
 from serving.json_log import ComponentLog
 from serving.torchserve.archive import Archives
-from serving.torchserve.management import ManagementClient, VersionInfo, WorkerInfo
+from serving.torchserve.management import ManagementClient, WorkerInfo
 from slipway.errors import ServerUnavailable, SlipwayError, VersionLoadFailed
 
-#: How long an unwanted version stays, and how long at most while requests still wait for it; seconds.
+#: How long an unwanted version stays, and how long at most while it has requests: by then the edge has given up those
+#: that it sent before it turned away; seconds.
 _RETIRE_SECONDS = 5.0
-_RETIRE_AT_LAST = 60.0
+_RETIRE_AT_LAST = _RETIRE_SECONDS + EdgeConfig.request_timeout
 _LOOK_SECONDS = 1.0
 Reason = Callable[[str, int], str | None]
 
@@ -130,7 +133,7 @@ class TorchServeLoader:
         self._log.info("unloaded", model=model)
 
     def reap_orphans(self) -> None:
-        """Ends the versions whose time is over and for which nothing waits; cheap to call often."""
+        """Ends the versions whose time is over and which have no request in work; cheap to call often."""
         now = time.monotonic()
         with self._lock:
             due = [item for item, since in self._retiring.items() if now - since >= _RETIRE_SECONDS]
@@ -183,13 +186,13 @@ class TorchServeLoader:
 
     def _end(self, model: str, version: int) -> None:
         """With ``_ending`` held: whatever retires now stays so until it is ended."""
-        waiting = next((found for found in self._client.describe(model) if found.version == version), None)
+        there = next((found for found in self._client.describe(model) if found.version == version), None)
         with self._lock:
             since = self._retiring.get((model, version))
         if since is None:
             return
-        if waiting is not None:
-            if _busy(waiting) and time.monotonic() - since < _RETIRE_AT_LAST:
+        if there is not None:
+            if time.monotonic() - since < _RETIRE_AT_LAST and not self._client.idle(there):
                 return
             self._client.unregister(model, version)
             self._archives.discard(model, version)
@@ -211,7 +214,3 @@ class TorchServeLoader:
                 if refused > len(left) + 1:
                     raise
                 left.append(version)
-
-
-def _busy(version: VersionInfo) -> bool:
-    return version.pending > 0

@@ -86,6 +86,22 @@ class ManagementClient:
             return []
         return [_version(row) for row in rows]
 
+    def idle(self, found: VersionInfo, timeout: float = 0.3) -> bool:
+        """Whether no request of a version waits or is being computed: whether every worker answers within ``timeout``.
+
+        TorchServe (0.12) tells what waits, not what is in work. A "describe" takes the way of requests: it is handed to
+        one worker, after all that waits, and to none that is at work. Workers take turns, so few questions meet all."""
+        left = {worker.pid for worker in found.workers if worker.status == "READY"}
+        if found.pending:
+            return False
+        path = f"/models/{quote(found.model)}/{found.version}?customized=true"
+        try:
+            for _ in range(2 * len(left)):
+                left.discard(self._ask("GET", path, timeout)[0]["customizedMetadata"]["worker"])
+        except (SlipwayError, LookupError, TypeError):  # nobody was free to answer, or it was no handler of ours
+            return False
+        return not left
+
     def register(self, archive: str, workers: int, timeout: float) -> None:
         """Registers an archive of the store and waits until its workers are ready; one that fails leaves no trace.
 

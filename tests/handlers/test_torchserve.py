@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -96,6 +97,13 @@ def test_requests_of_one_batch_get_their_own(worker: Worker, pipeline: Pipeline)
     assert found[4][1]["code"] == "REQUEST_INVALID"
     assert worker.context.get_response_headers(1)["x-slipway-error"] == "IMAGE_FORMAT_UNSUPPORTED"
     assert "x-slipway-error" not in worker.context.get_response_headers(0)
+
+
+def test_a_worker_says_which_it_is_and_no_image_is_taken_for_that_question(worker: Worker, pipeline: Pipeline) -> None:
+    asked = {"describe": "True"}
+    assert worker.ask({}, headers=asked) == [(200, {"model": "tiny", "version": "3", "worker": os.getpid()})]
+    assert worker.ask({"body": COFFEE}, headers=asked) == [(200, plain(pipeline, COFFEE))]
+    assert [status for status, _ in worker.ask({}, {}, headers=asked)] == [400, 400]
 
 
 def test_parameters_come_from_header_form_and_body(worker: Worker, pipeline: Pipeline) -> None:

@@ -11,12 +11,24 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from serving.torchserve import leftovers, readiness
+from serving.torchserve import archive, leftovers, readiness
 from slipway.errors import ServerUnavailable
 from tests.serving.dominant_colour import Recipe, photograph, publish
 from tests.serving.torchserve.conftest import Rig, rig_at
 
 pytestmark = pytest.mark.e2e
+_SLOW_HANDLER = """
+import time
+
+from handlers.torchserve import TorchServeModel
+
+
+class Handler(TorchServeModel):
+    def handle(self, data, context):
+        if data[0]:
+            time.sleep(8)
+        return super().handle(data, context)
+"""
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> float:
@@ -101,6 +113,28 @@ def test_an_unwanted_version_goes_when_the_edge_has_turned_away(rig: Rig) -> Non
 
     assert wait_for(only_two, 30, "version 1 is ended") > 3
     assert rig.loader.apply("colour", [1, 2]) == {} and rig.post("colour/1", photograph())[0] == 200
+
+
+def test_an_unwanted_version_answers_the_requests_that_its_workers_compute(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler that takes eight seconds, longer than an idle version stays; of two workers first both, then one."""
+    monkeypatch.setattr(archive, "_HANDLER_TEXT", _SLOW_HANDLER)
+    slow = publish(rig.repository, rig.settings.root / "slow", Recipe())
+    assert rig.loader.apply("colour", [1, 2, slow]) == {}
+
+    def versions() -> list[int]:
+        rig.loader.reap_orphans()
+        return [found.version for found in rig.server.client.describe("colour")]
+
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(rig.post, f"colour/{slow}", photograph())]
+        assert rig.loader.apply("colour", [1, 2]) == {}
+        time.sleep(2)
+        asked.append(pool.submit(rig.post, f"colour/{slow}", photograph()))
+        wait_for(lambda: versions() == [1, 2], 30, "the slow version is ended")
+        assert [item.done() for item in asked] == [True, True]
+        assert [item.result()[0] for item in asked] == [200, 200]
 
 
 def test_nothing_is_left_after_a_stop(rig: Rig) -> None:

@@ -23,6 +23,7 @@ class Server:
     def __init__(self) -> None:
         self.held: set[int] = set()
         self.archives: set[int] = set()
+        self.busy: set[int] = set()
         self.during: dict[str, Callable[[], object]] = {}
 
     def meanwhile(self, what: str) -> None:
@@ -32,6 +33,9 @@ class Server:
         found = [VersionInfo(model, version, (), 0, 100) for version in sorted(self.held)]
         self.meanwhile("describe")
         return found
+
+    def idle(self, found: VersionInfo) -> bool:
+        return found.version not in self.busy
 
     def register(self, archive: str, workers: int, timeout: float) -> None:
         self.meanwhile("register")
@@ -80,6 +84,17 @@ def test_what_retires_is_ended(loader: TorchServeLoader, server: Server) -> None
     assert server.held == {1, 2, 3}
     loader.reap_orphans()
     assert server.held == server.archives == {1, 3}
+
+
+def test_what_has_requests_in_work_stays_as_long_as_the_edge_waits_for_them(
+    loader: TorchServeLoader, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.busy = {2}
+    loader.reap_orphans()
+    assert server.held == {1, 2, 3}
+    monkeypatch.setattr(module, "_RETIRE_AT_LAST", 0.0)
+    loader.reap_orphans()
+    assert server.held == {1, 3}
 
 
 def test_a_version_that_is_wanted_again_is_not_ended_while_another_registers(
