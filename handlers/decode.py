@@ -42,6 +42,11 @@ FORMATS: Final = "JPEG, PNG, WebP, BMP or GIF"
 #: pixel limit and make the resize filter allocate 16 bytes per column.
 MAX_SIDE: Final = 65_535
 
+#: Of one JPEG; jpegtran's longest progression has about 200 segments, scans among them, and a file's profile up to 255.
+_MOST_SEGMENTS, _MOST_SCANS = 1_000, 100
+#: Pillow's decoder of run-length encoded BMP is Python: 0.1 s per million pixels, also where a few bytes describe them.
+_MOST_RUN_LENGTH_PIXELS = 4_000_000
+
 _DECODERS: Final[dict[str, type[ImageFile.ImageFile]]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
@@ -70,6 +75,8 @@ class EncodedImage:
         declared = headers.declared_size(encoded, self._format)
         if declared is not None:
             _check_pixels(declared, max_pixels)
+        if self._format == "JPEG":
+            _check_jpeg(encoded)
         try:
             self._image = _DECODERS[self._format](io.BytesIO(encoded))
         except MemoryError:
@@ -77,6 +84,8 @@ class EncodedImage:
         except Exception as error:  # what decoders raise on hostile bytes is no closed set
             self._fail(error)
         _check_pixels(self._image.size, max_pixels)
+        if self._image.tile and self._image.tile[0][0] == "bmp_rle":
+            _check_pixels(self._image.size, min(max_pixels, _MOST_RUN_LENGTH_PIXELS))
         self._orientation = exif.orientation(self._image.info.get("exif"))
         self.size: tuple[int, int] = self._turned(self._image.size)
         self.scale = 1.0
@@ -174,6 +183,17 @@ def _checked_format(encoded: bytes, max_bytes: int) -> str:
             fix="send the raw bytes of such a file",
         )
     return file_format
+
+
+def _check_jpeg(encoded: bytes) -> None:
+    excess = headers.jpeg_excess(encoded, _MOST_SEGMENTS, _MOST_SCANS)
+    if excess is not None:
+        raise ImageCorrupt(
+            "the JPEG is made to be slow",
+            observed=excess,
+            expected=f"at most {_MOST_SCANS} scans and {_MOST_SEGMENTS} segments",
+            fix="encode the picture again",
+        )
 
 
 def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:

@@ -5,10 +5,18 @@ Only the standard library, and only the first bytes of each structure: nothing h
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+#: What follows the data of a JPEG's scan: a marker that is no restart, not a stuffed 0xFF.
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+#: ITU-T T.81, table B.1: start of frame, those of progressive ones, start of scan, end; markers without a length.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_SCAN, _END, _BARE = 0xDA, 0xD9, frozenset({0x01, 0xD8})
 
 #: Formats that are recognised to say something better than "unknown", and refused.
 _FOREIGN = (
@@ -91,6 +99,34 @@ def _gif_size(data: bytes) -> tuple[int, int]:
         left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, at + 1)
         width, height = max(width, left + frame_width), max(height, top + frame_height)
     return width, height
+
+
+def jpeg_excess(data: bytes, most_segments: int, most_scans: int) -> str | None:
+    """What a JPEG has too much of, or None.
+
+    Each scan of a few bytes makes libjpeg go over the whole picture, and Pillow joins EXIF segments one by one: small
+    files could keep a processor busy for hours. Photographs have tens of segments and at most tens of scans.
+    """
+    at, segments, scans = 2, 0, 0
+    several, components = False, 0
+    while (found := _MARKER.search(data, at)) is not None:
+        marker, at = data[found.end() - 1], found.end()
+        if marker in _FRAMES:
+            several, components = marker in _PROGRESSIVE, data[at + 7] if at + 7 < len(data) else 0
+        if marker == _SCAN:
+            # libjpeg reads on only where the first scan cannot be everything
+            several |= scans > 0 or data[at + 2 : at + 3] < bytes([components])
+            scans += 1
+        if marker == _END or (scans and not several):
+            return None
+        segments += 1
+        if scans > most_scans:
+            return f"more than {most_scans} scans"
+        if segments > most_segments:
+            return f"more than {most_segments} segments"
+        if marker not in _BARE:
+            at += int.from_bytes(data[at : at + 2], "big")
+    return None
 
 
 def ends_early(data: bytes, file_format: str) -> bool:

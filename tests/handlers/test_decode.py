@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import random
+import re
 import struct
 import subprocess
 import sys
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -351,3 +354,50 @@ def test_reduced_decode_leaves_other_formats_alone() -> None:
     opened = EncodedImage(encode(picture(), "PNG"), 10**9, 10**9)
     assert opened.decode((10, 10)).size == opened.size
     assert opened.scale == 1.0
+
+
+def segments(jpeg: bytes) -> tuple[bytes, list[bytes]]:
+    """What comes before the first scan, and every scan with what lies before it."""
+    starts = [found.start() for found in re.finditer(rb"\xff\xda", jpeg)]
+    return jpeg[: starts[0]], [jpeg[one:other] for one, other in itertools.pairwise([*starts, len(jpeg) - 2])]
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_they_are_read() -> None:
+    """Each is a few bytes long and costs a pass over 16 million pixels: 5,000 of them were two minutes."""
+    head, scans = segments(encode(Image.new("RGB", (4000, 4000), "teal"), "JPEG", progressive=True))
+    assert decode(head + b"".join(scans) + scans[-1] * 50 + b"\xff\xd9").size == (4000, 4000)
+    started = time.process_time()
+    with pytest.raises(ImageCorrupt, match="scans"):
+        decode(head + b"".join(scans) + scans[-1] * 5000 + b"\xff\xd9")
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("segment", [b"\xff\xe1\0\x09Exif\0\0x", b"\xff\xfe\0\2"])
+def test_a_jpeg_of_many_segments_is_refused(segment: bytes) -> None:
+    good = encode(picture(), "JPEG")
+    assert decode(good[:2] + segment * 900 + good[2:]).size == picture().size
+    with pytest.raises(ImageCorrupt, match="segments"):
+        decode(good[:2] + segment * 300_000 + good[2:])
+
+
+def test_what_looks_like_scans_after_the_picture_is_not_counted() -> None:
+    """A telephone's film, for example."""
+    for options in ({}, {"progressive": True}):
+        good = encode(picture(), "JPEG", **options)
+        assert np.array_equal(pixels(decode(good + b"\xff\xda\0\2" * 9000)), pixels(decode(good)))
+
+
+def test_a_large_run_length_encoded_bmp_is_refused() -> None:
+    """Pillow decodes them in Python: four kilobytes that say 50 million pixels took it five seconds."""
+
+    def runs(width: int, height: int) -> bytes:
+        body = (
+            b"".join(b"\xff\7" * (width // 255) + bytes([width % 255 or 1, 7]) + b"\0\0" for _ in range(height))
+            + b"\0\1"
+        )
+        info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(body), 0, 0, 0, 0)
+        return struct.pack("<2sIHHI", b"BM", 1078 + len(body), 0, 0, 1078) + info + bytes(range(256)) * 4 + body
+
+    assert decode(runs(100, 80)).size == (100, 80)
+    with pytest.raises(ImageTooManyPixels, match="4000000"):
+        decode(runs(4000, 1001))
