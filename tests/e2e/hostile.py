@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import random
-import struct
-import zlib
 from collections.abc import Iterator
 
-import numpy as np
-from PIL import Image
+from tests.e2e.hostile_base import ANSWER, EITHER, FAIL, Case, encoded
+from tests.e2e.hostile_jpeg import jpegs
+from tests.e2e.hostile_others import others
+from tests.e2e.hostile_png import data, file, header, pngs
+
+#: Of those below, the one that is more than an image may have.
+LARGE = "21-megabytes"
 
 
 def png_header(width: int, height: int) -> bytes:
     """A PNG of any size that is only a header and a little data: the decompression bomb's first bytes."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = zlib.compress(b"\0" * min(width * 3 + 1, 1 << 20))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    return file(header(width, height), data(b"\0" * min(width * 3 + 1, 1 << 20)))
 
 
-def encoded(format_name: str, size: tuple[int, int] = (64, 48)) -> bytes:
-    pixels = np.random.default_rng(7).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format_name)
-    return stream.getvalue()
-
-
-def hostile_images() -> Iterator[tuple[str, bytes]]:
+def _hostile_images() -> Iterator[tuple[str, bytes]]:
     yield "empty", b""
     yield from {
         "text": b"hello",
@@ -64,9 +53,19 @@ def hostile_images() -> Iterator[tuple[str, bytes]]:
             for _ in range(len(good) // 8):
                 damaged[chooser.randrange(2, len(good))] = chooser.randrange(256)
             yield f"{format_name}-noise-{start}", bytes(damaged)
-    yield "21-megabytes", encoded("JPEG") + b"\0" * 21_000_000
+    yield LARGE, encoded("JPEG") + b"\0" * 21_000_000
 
 
-IMAGES = dict(hostile_images())
-#: Noise may leave a picture that decodes, and a strip is one: an answer is then right, and no error is asked for.
-MUST_FAIL = [name for name in IMAGES if "-noise-" not in name and not name.startswith("strip-")]
+def _cases() -> Iterator[Case]:
+    for name, image in _hostile_images():
+        # noise may leave a picture that decodes, and a strip is one: an answer is then right, and no error is asked for
+        yield name, EITHER if "-noise-" in name or name.startswith("strip-") else FAIL, image
+    for source in (jpegs, pngs, others):
+        yield from source()
+
+
+_CASES = list(_cases())
+IMAGES = {name: data for name, _, data in _CASES}
+MUST_FAIL = [name for name, outcome, _ in _CASES if outcome == FAIL]
+MUST_ANSWER = [name for name, outcome, _ in _CASES if outcome == ANSWER]
+assert len(IMAGES) == len(_CASES) and len(set(IMAGES.values())) > 400

@@ -12,7 +12,7 @@ from tritonclient.utils import InferenceServerException
 
 from slipway import errors
 from tests.e2e.conftest import Product
-from tests.e2e.hostile import IMAGES, MUST_FAIL
+from tests.e2e.hostile import IMAGES, LARGE, MUST_FAIL
 
 pytestmark = pytest.mark.e2e
 CODES = {cls.code for cls in errors.all_errors()} - {"INTERNAL"}
@@ -61,7 +61,7 @@ def test_in_a_batch_the_others_are_answered(product: Product) -> None:
     good = [path.read_bytes() for path in product.images[:3]]
     truth = [path.name.split("_")[0].encode() for path in product.images[:3]]
     for name in MUST_FAIL:
-        if name == "21-megabytes":
+        if name == LARGE:
             continue
         labels, texts = asker.ask([good[0], IMAGES[name], *good[1:]])
         assert [labels[0], *labels[2:]] == truth, name
