@@ -205,7 +205,7 @@ def test_hostile_images_harm_nobody(world: World, model: str, engine: str, trans
     for (name, said), prediction in zip(expected.items(), found, strict=True):
         if isinstance(said, SlipwayError):
             assert prediction.error is not None and prediction.error.code in CODES, f"{name}: {prediction}"
-            # alone over TorchServe's HTTP it is a body, and one of JSON is a request
+            # alone it is TorchServe's whole body, and one of JSON is a request
             assert prediction.error.code == said.code or name == "json", f"{name}: {prediction}"
             assert "Traceback" not in str(prediction.error), name
         else:
