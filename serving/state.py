@@ -14,6 +14,8 @@ from slipway.files import write_atomically
 FILE_NAME = "state.json"
 PHASES = ("starting", "ready", "degraded", "draining")
 VERSION_STATES = ("ready", "loading", "failed", "unloaded")
+#: Of a version on another server: proven by its golden image; absent; another answer or version; nobody answers.
+SERVER_STATES = ("ready", "lagging", "wrong", "unreachable")
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,27 @@ class ProcessState:
 
 
 @dataclass(frozen=True)
+class ServerVersion:
+    """A version on another server: ``state`` is one of SERVER_STATES, ``reason`` says what it answered or did not."""
+
+    model: str
+    version: int
+    state: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """Another server of the fleet as it was seen last; ``name``: HOST:HTTP_PORT."""
+
+    name: str
+    versions: tuple[ServerVersion, ...] = ()
+
+
+@dataclass(frozen=True)
 class State:
     """The whole of state.json. ``engine``: the model server, its ``name`` as ``SLIPWAY_ENGINE`` spells it, addresses,
-    pid. ``settled``: every version has been tried at least once since the start."""
+    pid. ``settled``: every version has been tried at least once since the start. ``servers``: the others of a fleet."""
 
     process: ProcessState
     phase: str
@@ -72,6 +92,7 @@ class State:
     models: tuple[ModelState, ...] = ()
     restarts: dict[str, int] = field(default_factory=dict)
     settled: bool = False
+    servers: tuple[ServerState, ...] = ()
     updated: str = ""
 
     @property
@@ -104,7 +125,8 @@ def read_state(folder: Path) -> State | None:
         values = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         process = ProcessState(values.pop("pid"), values.pop("ticks"))
         models = tuple(_model(item) for item in values.pop("models"))
-        return State(process=process, models=models, **values)
+        servers = tuple(_server(item) for item in values.pop("servers", ()))
+        return State(process=process, models=models, servers=servers, **values)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -112,6 +134,10 @@ def read_state(folder: Path) -> State | None:
 def _model(values: dict[str, Any]) -> ModelState:
     versions = tuple(VersionState(**item) for item in values.pop("versions"))
     return ModelState(versions=versions, **values)
+
+
+def _server(values: dict[str, Any]) -> ServerState:
+    return ServerState(values["name"], tuple(ServerVersion(**item) for item in values["versions"]))
 
 
 def running_state(folder: Path) -> State | None:

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from slipway.errors import SettingsInvalid
+from slipway.servers import ServerAddress, parse_servers
 from slipway.yaml_file import YamlFile
 
 PREFIX = "SLIPWAY_"
@@ -42,6 +43,23 @@ class Settings(BaseModel):
         default=None, description="PostgreSQL of exposures and outcomes; the embedded one unless set"
     )
     load_previous: bool = Field(default=True, description="keep the previous version loaded, for a warm rollback")
+    servers: tuple[str, ...] = Field(
+        default=(),
+        description="other servers with a copy of this repository, which share the traffic: a list (by comma in the "
+        "environment) of HOST:HTTP_PORT:GRPC_PORT of their edges",
+    )
+
+    @field_validator("servers", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """The environment has no lists."""
+        return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("servers")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_servers(value)
+        return value
 
     @model_validator(mode="after")
     def _absolute(self) -> Settings:
@@ -56,6 +74,11 @@ class Settings(BaseModel):
     def models_dir(self) -> Path:
         """Where the model specifications lie: one YAML file per public model."""
         return self.root / "config" / "models"
+
+    @property
+    def server_addresses(self) -> tuple[ServerAddress, ...]:
+        """The other servers of the fleet."""
+        return parse_servers(self.servers)
 
     @property
     def ports_are_explicit(self) -> bool:

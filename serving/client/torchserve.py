@@ -22,6 +22,15 @@ from slipway.errors import NetworkFailed, SlipwayError
 _MOST_IMAGES = 4
 _VERSION = "x-slipway-version"
 _REQUEST_ID = "x-request-id"
+#: Messages of any size; a server that comes back is found at once, whoever else waits for it.
+_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 200),
+]
 
 
 class TorchServeHttp:
@@ -35,7 +44,7 @@ class TorchServeHttp:
         """As Transport.ask."""
         path = f"/predictions/{quote(request.model)}" + (f"/{request.version}" if request.version else "")
         body, media, query = _http_form(request)
-        headers = {"Content-Type": media, _REQUEST_ID: request.request_id}
+        headers = {"Content-Type": media, _REQUEST_ID: request.request_id, **request.headers}
         status, fields, answer = self._send(path + query, body, headers)
         if status != 200:
             raise _refused(answer, self._address)
@@ -69,8 +78,7 @@ class TorchServeGrpc:
 
     def __init__(self, address: str, timeout: float) -> None:
         self._address, self._timeout = address, timeout
-        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-        self._channel = grpc.insecure_channel(address, options=options)
+        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         request, response = messages()
         self._call = self._channel.unary_unary(PREDICTIONS, request.SerializeToString, response.FromString)
 
@@ -80,7 +88,7 @@ class TorchServeGrpc:
         message = messages()[0](model_name=request.model, model_version=request.version, input=_grpc_form(request))
         try:
             answer, call = self._call.with_call(
-                message, timeout=self._timeout, metadata=[(_REQUEST_ID, request.request_id)]
+                message, timeout=self._timeout, metadata=[(_REQUEST_ID, request.request_id), *request.headers.items()]
             )
         except grpc.RpcError as problem:
             raise error_from(f"[{problem.code()}] {problem.details()}", self._address) from problem

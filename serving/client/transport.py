@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from slipway.errors import SlipwayError
@@ -11,13 +11,15 @@ from slipway.errors import SlipwayError
 
 @dataclass(frozen=True)
 class Ask:
-    """One request. ``version``: empty for the stable one; ``parameters``: of the request, plain JSON values."""
+    """One request. ``version``: empty for the stable one; ``parameters``: of the request, plain JSON values.
+    ``headers``: sent beside the request's id, by TorchServe's transports."""
 
     model: str
     images: Sequence[bytes]
     version: str
     request_id: str
     parameters: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -50,21 +50,26 @@ def upstream_options(config: EdgeConfig, transport: str, filters: Sequence[Json]
     }
 
 
-def engine_cluster(
-    config: EdgeConfig, name: str, transport: str, filters: Sequence[Json], limit: int = MAX_REQUESTS, **host: Json
-) -> Json:
-    """A cluster of the engine's one host. ``limit``: requests under way at once; ``host``: more about the endpoint."""
-    port = config.engine_grpc_port if transport == "grpc" else config.engine_http_port
-    endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}
+def static_cluster(name: str, endpoints: Sequence[Json], limit: int) -> Json:
+    """A cluster of fixed hosts, without how they are spoken to. ``limit``: requests under way at once."""
     return {
         "name": name,
         "type": "STATIC",
         "circuit_breakers": _circuit_breakers(limit),
         # Never send to a host that is known to be down, even when all are.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint, **host}]}]},
-        **upstream_options(config, transport, filters),
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": list(endpoints)}]},
     }
+
+
+def engine_cluster(
+    config: EdgeConfig, name: str, transport: str, filters: Sequence[Json], limit: int = MAX_REQUESTS, **host: Json
+) -> Json:
+    """A cluster of the engine's one host. ``limit``: requests under way at once; ``host``: more about the endpoint."""
+    port = config.engine_grpc_port if transport == "grpc" else config.engine_http_port
+    endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}
+    endpoints = [{"endpoint": endpoint, **host}]
+    return {**static_cluster(name, endpoints, limit), **upstream_options(config, transport, filters)}
 
 
 def _discard_cluster() -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from serving.edge import experiment_clusters
+from serving.edge import experiment_clusters, fleet_clusters
 from serving.edge import routes as route_table
 from serving.edge.clusters import clusters
 from serving.edge.listeners import discard_listener, listener
@@ -67,8 +67,9 @@ def bootstrap(config: EdgeConfig) -> Json:
                 listener(config, "http", config.http_port),
                 listener(config, "grpc", config.grpc_port),
                 discard_listener(),
+                *fleet_clusters.listeners(config),
             ],
-            "clusters": clusters(config),
+            "clusters": [*clusters(config), *fleet_clusters.server_clusters(config)],
         },
         "dynamic_resources": {
             "cds_config": {
@@ -89,5 +90,5 @@ def write(config: EdgeConfig, routes: EdgeRoutes) -> None:
     config.work_dir.mkdir(parents=True, exist_ok=True)
     config.log_dir.mkdir(parents=True, exist_ok=True)
     config.bootstrap_path.write_text(json.dumps(bootstrap(config), indent=1), encoding="utf-8")
-    experiment_clusters.update(config, routes.experiments)
+    experiment_clusters.update(config, routes.experiments, routes.places)
     route_table.update(config, routes)

@@ -14,9 +14,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from serving.edge import admin
-from serving.edge.clusters import engine_cluster, upstream_options
+from serving.edge import admin, fleet_clusters
+from serving.edge.clusters import MAX_REQUESTS, engine_cluster, upstream_options
 from serving.edge.experiments import LiveExperiment, aggregate_name, copies, version_name
+from serving.edge.fleet import Places
 from serving.edge.listeners import lua_filter
 from serving.edge.process import EdgeConfig
 from serving.edge.protocols import PROTOCOLS
@@ -28,6 +29,7 @@ Json = dict[str, Any]
 MAX_ARM_REQUESTS = 1024
 #: Failures in a row after which an arm gets no traffic for a while: its units see the stable version.
 EJECT_AFTER = 5
+_NOWHERE: Places = {}
 
 _TYPE = "type.googleapis.com/envoy.extensions"
 _CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
@@ -96,25 +98,40 @@ def clusters(config: EdgeConfig, live: LiveExperiment) -> list[Json]:
     return made
 
 
-def discovery_response(config: EdgeConfig, experiments: Sequence[LiveExperiment]) -> Json:
+def _spread(config: EdgeConfig, named: dict[str, Json], places: Places) -> None:
+    """The versions of a fleet: clusters of experiments get their hosts too, other versions get clusters."""
+    for key, names in places.items():
+        for transport in fleet_clusters.TRANSPORTS:
+            for name in fleet_clusters.cluster_names(key, names, transport):
+                own = name == version_name(*key, transport)
+                if own and "outlier_detection" not in named.get(name, {}):
+                    named[name] = _version(config, name, key[1], transport, MAX_REQUESTS)
+                if name in named:
+                    named[name] = fleet_clusters.spread(config, named[name], names, transport)
+
+
+def discovery_response(config: EdgeConfig, experiments: Sequence[LiveExperiment], places: Places = _NOWHERE) -> Json:
     """The content of the clusters file; its ``version_info`` is a hash of it. Of two clusters of one name, the one of
-    the earlier experiment stays."""
+    the earlier experiment stays. ``places``: see ``serving.edge.fleet``."""
     named: dict[str, Json] = {}
     for cluster in (cluster for live in experiments for cluster in clusters(config, live)):
         named.setdefault(cluster["name"], cluster)
+    _spread(config, named, places)
     resources = list(named.values())
     digest = hashlib.sha256(json.dumps(resources, sort_keys=True).encode()).hexdigest()[:16]
     return {"version_info": digest, "resources": resources}
 
 
-def update(config: EdgeConfig, experiments: Sequence[LiveExperiment]) -> None:
-    """Replaces the clusters of experiments; requests under way in clusters that go are finished."""
-    replace_watched(config.clusters_path, config.work_dir, discovery_response(config, experiments))
+def update(config: EdgeConfig, experiments: Sequence[LiveExperiment], places: Places = _NOWHERE) -> None:
+    """Replaces the clusters of versions; requests under way in clusters that go are finished."""
+    replace_watched(config.clusters_path, config.work_dir, discovery_response(config, experiments, places))
 
 
-def wait_in_force(config: EdgeConfig, experiments: Sequence[LiveExperiment], timeout: float) -> bool:
+def wait_in_force(
+    config: EdgeConfig, experiments: Sequence[LiveExperiment], timeout: float, places: Places = _NOWHERE
+) -> bool:
     """Whether Envoy has taken exactly these clusters within ``timeout`` seconds. Raises ServerNotRunning."""
-    expected = discovery_response(config, experiments)["version_info"]
+    expected = discovery_response(config, experiments, places)["version_info"]
     deadline = time.monotonic() + timeout
     while admin.clusters_version(config) != expected:
         if time.monotonic() > deadline:

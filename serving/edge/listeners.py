@@ -153,7 +153,7 @@ def connection_manager(config: EdgeConfig) -> Json:
         "stat_prefix": "edge",
         "codec_type": "AUTO",
         "rds": _routes_from_file(config),
-        "http_filters": [lua_filter(PROTOCOLS[config.engine].downstream), _router()],
+        "http_filters": [lua_filter(PROTOCOLS[config.engine].way_in(fleet=bool(config.servers))), _router()],
         "access_log": [_access_log(config)],
         "local_reply_config": local_reply_config(),
         **_limits(config),
@@ -171,6 +171,34 @@ def discard_listener() -> Json:
     }
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
     return {"name": DISCARD_LISTENER, "internal_listener": {}, "filter_chains": [chain]}
+
+
+def internal_listener(
+    config: EdgeConfig, name: str, script: tuple[str, ...], local_replies: Json, cluster: str
+) -> Json:
+    """Inside Envoy: passes every request on to ``cluster``. Time limits are those of the way there."""
+    route = {"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}
+    manager = {
+        "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "forward",
+        "http_filters": [lua_filter(script), _router()],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "local_reply_config": local_replies,
+        "generate_request_id": False,
+        "preserve_external_request_id": True,
+        "skip_xff_append": True,
+        "common_http_protocol_options": {"headers_with_underscores_action": "ALLOW"},
+        "max_request_headers_kb": 2 * MAX_HEADERS_KIB,
+        "stream_idle_timeout": "0s",
+        "http2_protocol_options": http2_options(config),
+    }
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    return {
+        "name": name,
+        "internal_listener": {},
+        "per_connection_buffer_limit_bytes": config.max_request_bytes + BUFFER_SLACK,
+        "filter_chains": [chain],
+    }
 
 
 def listener(config: EdgeConfig, name: str, port: int) -> Json:

@@ -74,6 +74,27 @@ def _mappers(first: int, last: int, code: str, text: str) -> list[Json]:
     return [grpc, http]
 
 
+#: Envoy's flags of a request that got no answer from upstream: no connection, no host, too many, a broken one.
+_LOST = ["UF", "UH", "UO", "UC", "UR", "LR"]
+
+
+def lost_requests() -> Json:
+    """The ``local_reply_config`` in front of another server: a request that was lost there is marked for a retry."""
+    lost: Json = {"filter": {"response_flag_filter": {"flags": _LOST}}}
+    marked = []
+    for mapper in _mappers(502, 599, errors.ServerUnavailable.code, "the server did not answer; try again"):
+        filters = [*mapper["filter"]["and_filter"]["filters"], lost["filter"]]
+        retry = {"header": {"key": "x-slipway-retry", "value": "1"}}
+        marked.append(
+            {
+                **mapper,
+                "filter": {"and_filter": {"filters": filters}},
+                "headers_to_add": [*mapper["headers_to_add"], retry],
+            }
+        )
+    return {"mappers": [*marked, *local_reply_config()["mappers"]]}
+
+
 def local_reply_config() -> Json:
     """The ``local_reply_config`` of an HTTP connection manager."""
     unchanged = {

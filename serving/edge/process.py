@@ -10,6 +10,7 @@ from pathlib import Path
 
 from serving.edge import log_lines
 from slipway.errors import EnvironmentUnfit
+from slipway.servers import ServerAddress
 
 _LOG_FLUSH_MILLISECONDS = 200
 
@@ -41,6 +42,8 @@ class EdgeConfig:
     #: between the first `connection: close` and the closing of the ports
     drain_grace: int = 1
     worker_threads: int = 2
+    #: edges of other servers of the fleet; without any, nothing of it is in the configuration
+    servers: tuple[ServerAddress, ...] = ()
 
     @property
     def bootstrap_path(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from serving.edge.scripts import COMMON, COMMON_ANSWERS, ENTRIES, TRIES
+from serving.edge.scripts import COMMON, COMMON_ANSWERS, ENTRIES, FLEET, TRIES
 
 Json = dict[str, Any]
 
@@ -31,6 +31,13 @@ class Protocol:
     short_http: tuple[str, ...]
     short_grpc: tuple[str, ...]
     retries: int
+
+    def way_in(self, fleet: bool) -> tuple[str, ...]:
+        """``downstream``, with what other servers need where there are some."""
+        if not fleet:
+            return self.downstream
+        at = self.downstream.index("versions") + 1
+        return (*self.downstream[:at], *FLEET, *self.downstream[at:])
 
 
 PROTOCOLS = {

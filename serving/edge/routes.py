@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.edge import admin
+from serving.edge import admin, fleet
 from serving.edge import experiments as live
 from serving.edge.experiments import LiveExperiment
+from serving.edge.fleet import Places
 from serving.edge.process import EdgeConfig
 from serving.edge.protocols import PROTOCOLS
 from serving.edge.watched_file import replace_watched
@@ -33,12 +34,14 @@ class EdgeRoutes:
 
     ``ready``: whether ``/v2/health/ready`` answers 200. ``default_versions``: the version that a request without one
     goes to, for every model that may be called without one (public models and networks alike). ``experiments``: what
-    divides a model's requests; their clusters must be there first (``serving.edge.cluster_file``).
+    divides a model's requests; ``places``: with other servers, where a version is proven (``serving.edge.fleet``).
+    Their clusters must be there first (``serving.edge.experiment_clusters``).
     """
 
     ready: bool
     default_versions: dict[str, int] = field(default_factory=dict)
     experiments: tuple[LiveExperiment, ...] = ()
+    places: Places = field(default_factory=dict)
 
 
 def _retry_policy(retries: int) -> Json:
@@ -71,19 +74,23 @@ def _metadata(config: EdgeConfig, routes: EdgeRoutes) -> Json:
         table[f"model:{model}"] = {"version": str(version)}
     for found in routes.experiments:
         table[f"experiment:{found.experiment.model}"] = live.metadata(found)
+    table |= fleet.metadata(routes.places)
     return {"filter_metadata": {"envoy.filters.http.lua": table}}
 
 
-def _experiment_rules(config: EdgeConfig, routes: EdgeRoutes, retries: int) -> Iterator[tuple[Json, Json]]:
+def _way_rules(config: EdgeConfig, routes: EdgeRoutes, retries: int) -> Iterator[tuple[Json, Json]]:
     """The Lua filter names the way of a request in x-slipway-route, which no client can send."""
-    stable = {"http": HTTP_CLUSTER, "grpc": GRPC_CLUSTER}
+    own, retry = {"http": HTTP_CLUSTER, "grpc": GRPC_CLUSTER}, _retry_policy(retries)
+    ways = [*fleet.routes(routes.places, retry)]
     for found in routes.experiments:
-        for name, transport, action in live.routes(found, stable, _retry_policy(retries)):
-            header = {"name": "x-slipway-route", "string_match": {"exact": name}}
-            match: Json = {"prefix": "/", "headers": [header]}
-            if transport == "grpc":
-                match["grpc"] = {}
-            yield match, {**_action(stable[transport], config.request_timeout), **action}
+        stable = fleet.stable_cluster(routes.places, found.experiment.model, found.experiment.stable, own)
+        ways += live.routes(found, stable, retry)
+    for name, transport, action in ways:
+        header = {"name": "x-slipway-route", "string_match": {"exact": name}}
+        match: Json = {"prefix": "/", "headers": [header]}
+        if transport == "grpc":
+            match["grpc"] = {}
+        yield match, {**_action(own[transport], config.request_timeout), **action}
 
 
 def route_configuration(config: EdgeConfig, routes: EdgeRoutes) -> Json:
@@ -92,7 +99,7 @@ def route_configuration(config: EdgeConfig, routes: EdgeRoutes) -> Json:
     refused = {"name": "x-slipway-answer", "present_match": True}
     rules: list[tuple[Json, Json]] = [
         ({"prefix": "/", "headers": [refused]}, _action(DISCARD_CLUSTER, config.request_timeout)),
-        *_experiment_rules(config, routes, protocol.retries),
+        *_way_rules(config, routes, protocol.retries),
         *(({"prefix": path, "grpc": {}}, _action(GRPC_CLUSTER, health)) for path in protocol.short_grpc),
         ({"prefix": "/", "grpc": {}}, _action(GRPC_CLUSTER, config.request_timeout, protocol.retries)),
         *(({"prefix": path}, _action(HTTP_CLUSTER, health)) for path in protocol.short_http),

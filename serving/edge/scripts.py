@@ -12,6 +12,9 @@ COMMON_ANSWERS = ("answers",)
 TRIES = ("errors", "protobuf", "frames")
 ENTRIES = ("request", "response")
 DISCARD = ("discard",)
+#: With other servers: after the common files of a request's way in; and in front of each server.
+FLEET = ("fleet",)
+FORWARD = ("forward",)
 
 
 def program(names: tuple[str, ...]) -> str:

@@ -119,6 +119,16 @@ class Board:
             record = self._records.get(model)
             return tuple(v for v, item in record.states.items() if item.state == "ready") if record else ()
 
+    def wanted(self) -> dict[str, tuple[int, ...]]:
+        """Model -> the versions that should be loaded, the most wanted first."""
+        with self._lock:
+            return {name: record.desired.active for name, record in self._records.items()}
+
+    def pointers(self) -> dict[str, int]:
+        """Model -> the version that should answer requests without one."""
+        with self._lock:
+            return {name: record.desired.pointer for name, record in self._records.items()}
+
     def states(self) -> tuple[ModelState, ...]:
         """Every model as it goes into the state file."""
         with self._lock:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serving import ports
-from serving.edge import admin, experiment_clusters, log_lines, routes
+from serving.edge import admin, experiment_clusters, fleet, log_lines, routes
 from serving.edge import config as edge_config
 from serving.edge.process import EdgeConfig, command
 from serving.edge.routes import EdgeRoutes
@@ -44,6 +44,7 @@ def configure(settings: Settings, engine: Addresses, log: ComponentLog) -> EdgeC
         log_dir=settings.state_dir / "logs",
         work_dir=settings.state_dir / "edge",
         engine=settings.engine,
+        servers=settings.server_addresses,
     )
 
 
@@ -90,15 +91,17 @@ class EdgeServer:
     def _add_clusters(self, before: EdgeRoutes, wanted: EdgeRoutes) -> None:
         """Clusters before the routes to them. Those of the routes before stay until the next change: a request may be
         between two tries, and would find no host in a cluster that is gone."""
-        if wanted.experiments == before.experiments or not wanted.experiments:
+        same = wanted.experiments == before.experiments and wanted.places == before.places
+        if same or not (wanted.experiments or wanted.places or before.places):
             return
         found = (*wanted.experiments, *before.experiments)
-        experiment_clusters.update(self.config, found)
+        places = fleet.lasting(before.places, wanted.places)
+        experiment_clusters.update(self.config, found, places)
         try:
-            if not self.died and not experiment_clusters.wait_in_force(self.config, found, _CLUSTERS_SECONDS):
-                self.log.warning("the edge has not taken the clusters of an experiment yet")
+            if not self.died and not experiment_clusters.wait_in_force(self.config, found, _CLUSTERS_SECONDS, places):
+                self.log.warning("the edge has not taken the clusters of versions yet")
         except ServerNotRunning as problem:
-            self.log.warning("the edge did not take the clusters of an experiment", reason=str(problem))
+            self.log.warning("the edge did not take the clusters of versions", reason=str(problem))
 
     def rotate_access_log(self) -> None:
         """Renames the access log when it is too large; Envoy writes it and does not limit it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from serving.edge.experiments import LiveExperiment
 from serving.json_log import ComponentLog
-from serving.supervisor.board import Board
+from serving.supervisor.fleet.fleet import Served
 from slipway import experiment
 from slipway.errors import ExperimentInvalid
 from slipway.experiment import Experiment
@@ -20,14 +20,14 @@ class Experiments:
         self._stamps: dict[str, tuple[int, int] | None] = {}
         self._found: dict[str, Experiment] = {}
 
-    def live(self, board: Board) -> tuple[LiveExperiment, ...]:
+    def live(self, served: Served) -> tuple[LiveExperiment, ...]:
         """Experiments in force, by model; reads those files that changed."""
-        routed, followed = board.default_versions(), []
-        for model in board.models():
+        routed, followed = served.default_versions(), []
+        for model in served.models():
             self._refresh(model)
             found = self._found.get(model)
             if found is not None and routed.get(model) == found.stable:
-                ready = tuple(sorted(set(board.ready_versions(model)) & set(found.versions)))
+                ready = tuple(sorted(set(served.ready_versions(model)) & set(found.versions)))
                 followed.append(LiveExperiment(found, ready))
         return tuple(followed)
 

@@ -23,6 +23,7 @@ from serving.supervisor.engine import Engine
 from serving.supervisor.engines import open_engine
 from serving.supervisor.experiments import Experiments
 from serving.supervisor.fingerprint import fingerprint
+from serving.supervisor.fleet.fleet import Fleet
 from serving.supervisor.lock import locked
 from serving.supervisor.reconcile import Reconciler
 from serving.supervisor.worker import Worker
@@ -49,6 +50,7 @@ class Supervisor:
         self._repository = Repository(settings.repository)
         self._board = Board()
         self._experiments = Experiments(self._repository, self._log)
+        self._fleet = Fleet(settings, self._repository, self._board, self._log)
         self._companions = Companions(settings.state_dir / "companions", self._log)
         self._backoffs = {settings.engine: Backoff(), "envoy": Backoff()}
         self._instances: dict[str, Backoff] = defaultdict(lambda: Backoff(budget=8))
@@ -84,6 +86,7 @@ class Supervisor:
         self._edge = EdgeServer(edge_server.configure(self._settings, engine.addresses, self._log), self._log)
         self._log.info("starting", engine=engine.name, repository=repository, versions=engine.versions)
         self._start_engine()
+        self._fleet.start()
         # Envoy takes seconds to be ready; models load on their thread meanwhile.
         self._edge.start(_EDGE_START_SECONDS, self._stopping)
 
@@ -194,12 +197,13 @@ class Supervisor:
 
     def _publish(self) -> None:
         """Routes and state file, when something in them changed."""
-        experiments = self._experiments.live(self._board)
-        routes = EdgeRoutes(self._serving(), self._board.default_versions(), experiments)
-        self._edge.update(routes)
+        view = self._fleet.view()
+        experiments, places = self._experiments.live(view), self._fleet.places(view)
+        self._edge.update(EdgeRoutes(self._serving(), view.default_versions(), experiments, places))
         engine, envoy = self._engine.process, self._edge.process
         mark = (
             self._board.changes,
+            self._fleet.states,
             self._phase(),
             self._worker.settled,
             engine.pid if engine else None,
@@ -233,6 +237,7 @@ class Supervisor:
             models=self._board.states(),
             restarts=self._restarts(),
             settled=self._worker.settled,
+            servers=self._fleet.states,
         )
 
     def _catch_signals(self) -> None:
@@ -246,6 +251,7 @@ class Supervisor:
     def _end(self) -> None:
         """Whatever happened, nothing of ours stays: children, shared memory, state file."""
         self._companions.stop()
+        self._fleet.stop()
         for name in ("_edge", "_engine"):
             server: EdgeServer | Engine | None = getattr(self, name, None)
             if server is not None:

@@ -112,12 +112,25 @@ class ControlClient:
         """One encoded image through a public model: its record, JSON-ready. ``fields``: those of the model's task.
 
         Raises InstanceDead, NetworkFailed, ServerUnavailable."""
+        return self.answer(model, version, image, fields, timeout, parameters)[0]
+
+    def answer(
+        self,
+        model: str,
+        version: int,
+        image: bytes,
+        fields: Sequence[Field],
+        timeout: float,
+        parameters: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[dict[str, Any], str]:
+        """As :meth:`ask`, with the version that says it has answered. ``headers``: of the request."""
         tensor = triton.InferInput("image", [1, 1], "BYTES")
         tensor.set_data_from_numpy(np.array([[image]], dtype=object))
-        reply = self._infer(model, version, [tensor], timeout, dict(parameters or {}) or None)
+        reply = self._infer(model, version, [tensor], timeout, dict(parameters or {}) or None, headers)
         names = [field.name for field in fields]
         tensors = {name: found for name in names if (found := reply.as_numpy(name)) is not None}
-        return unpack(fields, tensors)[0]
+        return unpack(fields, tensors)[0], str(reply.get_response().model_version)
 
     def run_network(
         self, model: str, version: int, pixels: npt.NDArray[np.uint8], timeout: float, names: tuple[str, str]
@@ -128,10 +141,23 @@ class ControlClient:
         reply = self._infer(model, version, [tensor], timeout, None)
         return np.asarray(reply.as_numpy(names[1]), dtype=np.float32)
 
-    def _infer(self, model: str, version: int, inputs: list[Any], timeout: float, parameters: Any) -> Any:
+    def _infer(
+        self,
+        model: str,
+        version: int,
+        inputs: list[Any],
+        timeout: float,
+        parameters: Any,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         try:
             return self._client.infer(
-                model, inputs, model_version=str(version), client_timeout=timeout, parameters=parameters
+                model,
+                inputs,
+                model_version=str(version),
+                client_timeout=timeout,
+                parameters=parameters,
+                headers=dict(headers or {}) or None,
             )
         except InferenceServerException as problem:
             raise _failed(model, version, problem) from problem
