@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from slipway.cli.fleet_status import only, print_servers
 from slipway.cli.output import print_line, print_table
 
 if TYPE_CHECKING:
@@ -51,7 +52,21 @@ def one(settings: Settings, model: str) -> dict[str, Any]:
         # a command line that was killed between a rollout's start and this has left it without
         ensure_controller(settings)
     seen = read_seen(settings, model, state.experiment)
-    return {**brief(state), "seen": asdict(seen) if seen is not None else None}
+    return {
+        **brief(state),
+        "seen": asdict(seen) if seen is not None else None,
+        "servers": _servers(settings, state),
+    }
+
+
+def _servers(settings: Settings, state: RolloutState) -> list[dict[str, Any]]:
+    """What the other servers have of the rollout's versions; empty without other servers, or when nothing is served."""
+    from serving.state import running_state
+
+    served = running_state(settings.state_dir)
+    found = served.to_dict()["servers"] if served is not None else []
+    shadow = state.plan.shadow.version if state.plan.shadow else None
+    return only(found, state.model, (state.stable, state.plan.canary, shadow))
 
 
 def every(settings: Settings) -> list[dict[str, Any]]:
@@ -101,6 +116,7 @@ def print_one(values: dict[str, Any]) -> None:
     print_line(line + (", follows the verdict" if values["auto"] else ""))
     for reason in values["reasons"]:
         print_line(f"  {reason}")
+    print_servers(values["servers"])
     seen = values["seen"]
     if seen is None:
         print_line("  nothing was seen of it yet")

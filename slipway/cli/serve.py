@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from slipway.cli.context import load_settings
+from slipway.cli.fleet_status import print_servers
 from slipway.cli.options import AsJson, Engine
 from slipway.cli.output import Steps, print_json, print_line, print_table
 
@@ -102,3 +103,4 @@ def _print_status(values: dict[str, Any]) -> None:
         for model in values["models"]
     ]
     print_table("Served models", ["model", "answers", "pointer", "network", "versions", "reason"], rows)
+    print_servers(values["servers"])

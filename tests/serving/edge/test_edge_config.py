@@ -48,7 +48,7 @@ def test_every_local_reply_has_a_code_and_the_first_fit_decides() -> None:
 def test_every_script_is_used_and_small() -> None:
     protocols = PROTOCOLS.values()
     used = {name for protocol in protocols for name in (*protocol.downstream, *protocol.upstream, *protocol.tries)}
-    used |= {*scripts.DISCARD}
+    used |= {*scripts.DISCARD, *scripts.FLEET, *scripts.FORWARD}
     assert used == {file.stem for file in lua_files()}
     for file in lua_files():
         text = file.read_text()
