@@ -25,10 +25,10 @@ def lasting(before: Places, wanted: Places) -> Places:
 
 
 def metadata(places: Places) -> Json:
-    """What ``lua/fleet.lua`` reads: per model, its versions that have places."""
+    """What ``lua/fleet.lua`` reads: per model, its versions that have places, and whether this machine is one."""
     table: Json = {}
-    for model, version in places:
-        table.setdefault(f"places:{model}", {})[str(version)] = True
+    for (model, version), names in places.items():
+        table.setdefault(f"places:{model}", {})[str(version)] = "here" if HERE in names else "elsewhere"
     return table
 
 

@@ -5,16 +5,17 @@ do
 
   function versions.choose(handle, model, version, context, infer)
     local chosen, by_table = choose(handle, model, version, context, infer)
-    local headers = handle:headers()
+    local headers, places = handle:headers(), handle:metadata():get("places:" .. model)
+    local place = places and places[chosen]
+    local path, query = string.match(headers:get(":path") or "", "^([^?#]*)%??([^#]*)")
     local passed_on = headers:get("slipway-forwarded") ~= nil
     headers:remove("slipway-forwarded")
-    if passed_on or context.route then return chosen, by_table end
-    local places = handle:metadata():get("places:" .. model)
-    local path, query = string.match(headers:get(":path") or "", "^([^?#]*)%??([^#]*)")
-    -- statistics are one server's own
-    if not places or not places[chosen] or string.find(path, "/stats$") then return chosen, by_table end
-    context.route, context.routed = model .. "/" .. chosen .. "+all", true
-    if query ~= "" then headers:replace("x-slipway-query", query) end
+    if passed_on or string.find(path, "/stats$") then -- of this server alone; who asks has others, and does not wait
+      context.routed = context.routed and place == "here"
+    elseif place and not context.route then
+      context.route, context.routed = model .. "/" .. chosen .. "+all", true
+      if query ~= "" then headers:replace("x-slipway-query", query) end
+    end
     return chosen, by_table
   end
 end
