@@ -12,7 +12,7 @@ from slipway.errors import SlipwayError
 @dataclass(frozen=True)
 class Ask:
     """One request. ``version``: empty for the stable one; ``parameters``: of the request, plain JSON values.
-    ``headers``: sent beside the request's id, by TorchServe's transports."""
+    ``headers``: sent beside the request's id."""
 
     model: str
     images: Sequence[bytes]

@@ -30,7 +30,7 @@ class _V2:
             [tensor],
             model_version=request.version,
             request_id=request.request_id,
-            headers={"x-request-id": request.request_id},
+            headers={"x-request-id": request.request_id, **request.headers},
             parameters={name: _sent(value) for name, value in request.parameters.items()} or None,
             **self._options,
         )

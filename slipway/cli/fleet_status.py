@@ -22,7 +22,7 @@ def only(servers: Iterable[Server], model: str, versions: Iterable[int | None]) 
 
 def print_servers(servers: Iterable[Server]) -> None:
     """One line per server and model; nothing without other servers."""
-    rows = []
+    rows: list[tuple[str | None, ...]] = []
     for server in servers:
         models = list(dict.fromkeys(item["model"] for item in server["versions"]))
         rows += [_row(server["name"], name, [v for v in server["versions"] if v["model"] == name]) for name in models]
@@ -32,7 +32,7 @@ def print_servers(servers: Iterable[Server]) -> None:
         print_table("Other servers", ["server", "model", "versions", "reason"], rows)
 
 
-def _row(name: str, model: str, versions: list[dict[str, Any]]) -> tuple[str, str, str, str]:
+def _row(name: str, model: str, versions: list[dict[str, Any]]) -> tuple[str | None, ...]:
     states = ", ".join(f"{item['version']} {item['state']}" for item in versions)
     reasons = dict.fromkeys(item["reason"] for item in versions if item.get("reason"))
     return name, model, states, "; ".join(reasons)

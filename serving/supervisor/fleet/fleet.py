@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from serving.edge.fleet import HERE, Places
@@ -30,10 +30,15 @@ class Served(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """The board of this machine, with what other servers have proven. ``proven``: by name of the server."""
+    """The board of this machine, with what other servers have proven.
+
+    ``proven``: by name of the server. ``elsewhere``: the last known versions of requests without one, of models that
+    only other servers had: while those are away too, the model is unavailable, not unknown.
+    """
 
     board: Board
     proven: dict[str, frozenset[tuple[str, int]]]
+    elsewhere: dict[str, int] = field(default_factory=dict)
 
     def models(self) -> list[str]:
         """As in Board."""
@@ -46,10 +51,10 @@ class View:
 
     def default_versions(self) -> dict[str, int]:
         """As in Board; the pointer's version also where only another server has it."""
-        routes = self.board.default_versions()
-        return routes | {
-            m: pointer for m, pointer in self.board.pointers().items() if pointer in self.ready_versions(m)
-        }
+        pointers, ready = self.board.pointers(), self.ready_versions
+        last = {model: version for model, version in self.elsewhere.items() if model in pointers}
+        routes = last | self.board.default_versions()
+        return routes | {model: pointer for model, pointer in pointers.items() if pointer in ready(model)}
 
     def places(self) -> Places:
         """Where each version is proven; versions that are so nowhere are left out."""
@@ -70,6 +75,7 @@ class Fleet:
 
     def __init__(self, settings: Settings, repository: Repository, board: Board, log: ComponentLog) -> None:
         self._board = board
+        self._elsewhere: dict[str, int] = {}
         self._probers = {
             server.name: Prober(server.name, open_asker(settings.engine, server), repository, board.wanted, log)
             for server in settings.server_addresses
@@ -92,7 +98,11 @@ class Fleet:
 
     def view(self) -> View:
         """What is served now."""
-        return View(self._board, {name: prober.proven for name, prober in self._probers.items()})
+        view = View(self._board, {name: prober.proven for name, prober in self._probers.items()}, self._elsewhere)
+        if self._probers:
+            own = self._board.default_versions()
+            self._elsewhere = {name: last for name, last in view.default_versions().items() if name not in own}
+        return view
 
     def places(self, view: View) -> Places:
         """Nothing without other servers: requests go to the own engine as they always did."""

@@ -188,6 +188,12 @@ def test_the_pointers_version_is_the_default_where_only_another_server_has_it(re
     assert View(board, {"a:1": frozenset()}).default_versions() == {"colour": 2}
 
 
+def test_a_model_that_was_only_elsewhere_is_away_and_not_unknown(repository: Repository) -> None:
+    board = board_of(repository, v1="failed", v2="failed")
+    assert board.default_versions() == {}
+    assert View(board, {"a:1": frozenset()}, {"colour": 1, "gone": 3}).default_versions() == {"colour": 1}
+
+
 def test_without_other_servers_there_are_no_places(repository: Repository, tmp_path: Path) -> None:
     board = board_of(repository, v1="ready", v2="ready")
     fleet = Fleet(Settings(root=tmp_path), repository, board, open_log("supervisor", tmp_path))
