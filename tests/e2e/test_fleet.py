@@ -114,8 +114,14 @@ class Asking:
         return answer.request_id
 
     def upstreams(self) -> dict[tuple[str, str], Counter[str | None]]:
-        """After the first server has ended, for Envoy writes its log now and then. None: it had not this request."""
-        rows = {row["request_id"]: row["upstream"] for row in access_log(self.first)}
+        """None: the first server had not this request."""
+        newest, rows = set(list(self.ids.values())[-1]), dict[str, str]()
+
+        def written() -> bool:
+            rows.update({row["request_id"]: row["upstream"] for row in access_log(self.first)})
+            return newest <= rows.keys()
+
+        self.first.until(written)
         return {key: Counter(rows.get(one) for one in ids) for key, ids in self.ids.items()}
 
 
@@ -136,7 +142,6 @@ def test_requests_go_where_their_version_is_proven(fleet: Fleet) -> None:
     killed = envoy_is_killed(first, second)
     stopped = server_stops(first, second, asking)
     engines = {name: first.state.engine[name] for name in ("http", "grpc")}
-    control.stop(first.settings)
     print(f"caught up after {took:.1f} s; requests while Envoy was killed {killed}, while a server stopped {stopped}")
     for (what, transport), found in asking.upstreams().items():
         own, two, three = engines[transport], place(second, transport), place(third, transport)
