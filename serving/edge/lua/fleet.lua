@@ -9,7 +9,6 @@ do
     local place = places and places[chosen]
     local path, query = string.match(headers:get(":path") or "", "^([^?#]*)%??([^#]*)")
     local passed_on = headers:get("slipway-forwarded") ~= nil
-    headers:remove("slipway-forwarded")
     if passed_on or string.find(path, "/stats$") then -- of this server alone; who asks has others, and does not wait
       context.routed = context.routed and place == "here"
     elseif place and not context.route then
