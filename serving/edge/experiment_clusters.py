@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.edge import admin
-from serving.edge.clusters import engine_cluster, upstream_options
+from serving.edge.clusters import circuit_breakers, engine_cluster, upstream_options
 from serving.edge.experiments import LiveExperiment, aggregate_name, copies, version_name
 from serving.edge.listeners import lua_filter
 from serving.edge.process import EdgeConfig
@@ -71,6 +71,8 @@ def _aggregate(config: EdgeConfig, model: str, arm: int, stable: int, transport:
         "@type": _CLUSTER,
         "name": aggregate_name(model, arm, transport),
         "lb_policy": "CLUSTER_PROVIDED",
+        # the router counts its retries here, and all requests that an arm has may fail at once
+        "circuit_breakers": circuit_breakers(MAX_ARM_REQUESTS),
         "cluster_type": {
             "name": "envoy.clusters.aggregate",
             "typed_config": {"@type": f"{_TYPE}.clusters.aggregate.v3.ClusterConfig", "clusters": members},

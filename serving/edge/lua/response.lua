@@ -13,6 +13,7 @@ do
 
   function envoy_on_response(handle)
     local headers = handle:headers()
+    if headers:get("x-slipway-retry") == "in-ok" then headers:remove("grpc-status") end
     headers:remove("x-slipway-retry")
     local own = headers:get("x-slipway-error")
     if own then return settle_grpc(headers, own) end

@@ -6,7 +6,8 @@ do
   local LONGEST_HEAD = 4096 -- bytes of a part's headers
   -- Everything else stops here: the frontend reads headers as UTF-8, holds 8 KiB of them, and hands them to workers.
   local KEPT = { ["content-type"] = true, ["content-length"] = true, ["transfer-encoding"] = true, host = true,
-    ["x-request-id"] = true, traceparent = true }
+    ["x-request-id"] = true, traceparent = true,
+    ["x-forwarded-proto"] = true } -- Envoy's own: without it no route is found anew, and an arm's request gets 404
   local FORM, RAW = "application/x-www-form-urlencoded", "application/octet-stream"
   local TAKEN = "; send the image as the body (image/jpeg, image/png, application/octet-stream, ...), application/json "
     .. "with base64 images, or multipart/form-data"

@@ -252,6 +252,22 @@ class Rig(EdgeRig):
         self.kill_triton()
 
 
+def log(rig: EdgeRig, request_id: str) -> dict[str, object]:
+    """The access log's line of one request."""
+    found: list[dict[str, object]] = []
+
+    def there() -> bool:
+        admin.reopen_logs(rig.edge)  # Envoy writes every 10 s, and when it opens the file anew
+        # the last line may be half written
+        lines = rig.edge.access_log_path.read_text().rpartition("\n")[0].splitlines()
+        found[:] = [row for line in lines if (row := json.loads(line))["request_id"] == request_id]
+        return bool(found)
+
+    wait(there, 15, f"the access log's line of {request_id}")
+    assert len(found) == 1
+    return found[0]
+
+
 def complete(data: bytes) -> bool:
     """Whether ``data`` holds one whole answer (the edge waits up to 1 s for the client to close first)."""
     while data.startswith(b"HTTP/1.1 100"):
