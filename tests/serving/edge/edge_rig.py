@@ -257,7 +257,6 @@ def log(rig: EdgeRig, request_id: str) -> dict[str, object]:
     found: list[dict[str, object]] = []
 
     def there() -> bool:
-        admin.reopen_logs(rig.edge)  # Envoy writes every 10 s, and when it opens the file anew
         # the last line may be half written
         lines = rig.edge.access_log_path.read_text().rpartition("\n")[0].splitlines()
         found[:] = [row for line in lines if (row := json.loads(line))["request_id"] == request_id]
