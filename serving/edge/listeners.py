@@ -8,7 +8,7 @@ from serving.edge import scripts
 from serving.edge.local_replies import local_reply_config
 from serving.edge.process import EdgeConfig
 from serving.edge.protocols import PROTOCOLS
-from serving.edge.routes import ROUTE_TABLE
+from serving.edge.routes import ROUTE_TABLE, retry_policy
 
 Json = dict[str, Any]
 
@@ -31,6 +31,12 @@ _REMOVE_STEERING = {
     },
 }
 DISCARD_LISTENER = "discard"
+AGAIN_LISTENER = "again"
+#: The version of the host that was picked. In an answer it is of the host that gave it, which only Envoy knows where an
+#: arm and the stable version were both asked; tries.lua makes the place for it.
+HOST_VERSION = "%UPSTREAM_METADATA(slipway:version)%"
+#: Names the cluster behind that listener.
+AGAIN_HEADER = "x-slipway-again"
 _REFUSE = {"match": {"prefix": "/"}, "direct_response": {"status": 400}}
 
 
@@ -43,6 +49,20 @@ def lua_filter(names: tuple[str, ...]) -> Json:
             "default_source_code": {"inline_string": scripts.program(names)},
             # The route was chosen by the client's path; the rewritten one must not choose again.
             "clear_route_cache": False,
+        },
+    }
+
+
+def header_mutation(kind: str, headers: dict[str, str], action: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> Json:
+    """An HTTP filter that writes ``headers``. ``kind``: request_mutations or response_mutations."""
+    mutations = [
+        {"append": {"header": {"key": key, "value": value}, "append_action": action}} for key, value in headers.items()
+    ]
+    return {
+        "name": "envoy.filters.http.header_mutation",
+        "typed_config": {
+            "@type": f"{_TYPE}.filters.http.header_mutation.v3.HeaderMutation",
+            "mutations": {kind: mutations},
         },
     }
 
@@ -153,7 +173,11 @@ def connection_manager(config: EdgeConfig) -> Json:
         "stat_prefix": "edge",
         "codec_type": "AUTO",
         "rds": _routes_from_file(config),
-        "http_filters": [lua_filter(PROTOCOLS[config.engine].downstream), _router()],
+        "http_filters": [
+            lua_filter(PROTOCOLS[config.engine].downstream),
+            header_mutation("response_mutations", {"x-slipway-version": HOST_VERSION}, "OVERWRITE_IF_EXISTS"),
+            _router(),
+        ],
         "access_log": [_access_log(config)],
         "local_reply_config": local_reply_config(),
         **_limits(config),
@@ -171,6 +195,36 @@ def discard_listener() -> Json:
     }
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
     return {"name": DISCARD_LISTENER, "internal_listener": {}, "filter_chains": [chain]}
+
+
+def again_listener(config: EdgeConfig) -> Json:
+    """Inside Envoy: an arm's request on its way to the stable version, with retries of its own."""
+    action = {
+        "cluster_header": AGAIN_HEADER,
+        "timeout": "0s",  # the first router's counts
+        "retry_policy": retry_policy(PROTOCOLS[config.engine].retries),
+    }
+    # behind it, a failure of the stable version is nothing that another try makes good
+    removed = ["x-slipway-arm", "x-slipway-tried"]
+    routes = [{"match": {"prefix": "/"}, "route": action, "request_headers_to_remove": removed}]
+    manager = {
+        "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "again",
+        "http_filters": [_router()],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        "local_reply_config": local_reply_config(),
+        "http2_protocol_options": http2_options(config),
+        "max_request_headers_kb": 2 * MAX_HEADERS_KIB,
+        "stream_idle_timeout": "0s",
+        "skip_xff_append": True,
+    }
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    return {
+        "name": AGAIN_LISTENER,
+        "internal_listener": {},
+        "per_connection_buffer_limit_bytes": config.max_request_bytes + BUFFER_SLACK,
+        "filter_chains": [chain],
+    }
 
 
 def listener(config: EdgeConfig, name: str, port: int) -> Json:

@@ -41,7 +41,7 @@ class EdgeRoutes:
     experiments: tuple[LiveExperiment, ...] = ()
 
 
-def _retry_policy(retries: int) -> Json:
+def retry_policy(retries: int) -> Json:
     """Repeat only what never reached a model: see ``lua/*_retries.lua`` for the answers that are marked.
 
     No ``reset``: a request that was in flight when the engine died may be what killed it.
@@ -60,7 +60,7 @@ def _action(cluster: str, timeout: float, retries: int = 0) -> Json:
         # A client's own deadline counts when it is shorter.
         action["max_stream_duration"] = {"max_stream_duration": f"{timeout}s", "grpc_timeout_header_max": f"{timeout}s"}
     if retries:
-        action["retry_policy"] = _retry_policy(retries)
+        action["retry_policy"] = retry_policy(retries)
     return action
 
 
@@ -78,7 +78,7 @@ def _experiment_rules(config: EdgeConfig, routes: EdgeRoutes, retries: int) -> I
     """The Lua filter names the way of a request in x-slipway-route, which no client can send."""
     stable = {"http": HTTP_CLUSTER, "grpc": GRPC_CLUSTER}
     for found in routes.experiments:
-        for name, transport, action in live.routes(found, stable, _retry_policy(retries)):
+        for name, transport, action in live.routes(found, stable, retry_policy(retries)):
             header = {"name": "x-slipway-route", "string_match": {"exact": name}}
             match: Json = {"prefix": "/", "headers": [header]}
             if transport == "grpc":

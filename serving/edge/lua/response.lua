@@ -18,7 +18,7 @@ do
     local own = headers:get("x-slipway-error")
     if own then return settle_grpc(headers, own) end
     local status, context = tonumber(headers:get(":status")), answers.context_of(handle)
-    -- an experiment's tries write it themselves, and after a failure it is another
+    -- the hosts of an experiment say their own, and after a failure it is another
     if context.version and not headers:get("x-slipway-version") then
       headers:add("x-slipway-version", context.version)
     end

@@ -34,8 +34,8 @@ do
     local version, written = headers:get("x-slipway-try"), headers:get("x-slipway-written")
     local grpc = string.find(headers:get("content-type") or "", "^application/grpc") ~= nil
     local noted = handle:streamInfo():dynamicMetadata()
-    noted:set("slipway.try", "version", version)
-    noted:set("slipway.try", "arm", headers:get("x-slipway-arm") == version)
+    -- of all tries, because one that hangs goes on beside the next: whether a failure may be made good by another
+    noted:set("slipway.try", "arm", headers:get("x-slipway-tried") ~= nil or headers:get("x-slipway-arm") == version)
     noted:set("slipway.try", "grpc", grpc)
     -- a later try after one of the arm itself: the access log reads it
     if headers:get("x-slipway-tried") then headers:replace("x-slipway-failed", "1") end
@@ -58,7 +58,7 @@ do
 
   function envoy_on_response(handle)
     local headers, noted = handle:headers(), handle:streamInfo():dynamicMetadata():get("slipway.try") or {}
-    if noted.version then headers:replace("x-slipway-version", noted.version) end
+    headers:replace("x-slipway-version", "0") -- Envoy puts in the version of the host, see listeners.py
     if noted.arm then
       if FAILED[headers:get("grpc-status") or "0"] or tonumber(headers:get(":status")) >= 500 then
         return headers:add("x-slipway-retry", "1")

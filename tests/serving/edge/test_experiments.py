@@ -50,8 +50,10 @@ class Grpc:
             MODEL_INFER, pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString
         )
 
-    def ask(self, unit: str, text: str = "hi") -> str:
-        answer = self.call(echo_message(text.encode()), timeout=20, metadata=[("x-unit-id", unit)])
+    def ask(self, unit: str, text: str = "hi", request_id: str = "") -> str:
+        sent = [("x-unit-id", unit), *([("x-request-id", request_id)] if request_id else [])]
+        answer, call = self.call.with_call(echo_message(text.encode()), timeout=20, metadata=sent)
+        assert dict(call.initial_metadata())["x-slipway-version"] == answer.model_version
         return str(answer.model_version)
 
 
