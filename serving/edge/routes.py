@@ -64,6 +64,16 @@ def _action(cluster: str, timeout: float, retries: int = 0) -> Json:
     return action
 
 
+def _stream(config: EdgeConfig) -> Json:
+    """Ends when nothing came for the time of a request, or at the client's own deadline; never repeated."""
+    return {
+        "cluster": GRPC_CLUSTER,
+        "timeout": "0s",
+        "idle_timeout": f"{config.request_timeout}s",
+        "max_stream_duration": {"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"},
+    }
+
+
 def _metadata(config: EdgeConfig, routes: EdgeRoutes) -> Json:
     """What the Lua filter reads; one key per model, because Envoy converts only the key that is asked for."""
     table: Json = {"ready": routes.ready, "max_request_bytes": config.max_request_bytes}
@@ -94,6 +104,7 @@ def route_configuration(config: EdgeConfig, routes: EdgeRoutes) -> Json:
         ({"prefix": "/", "headers": [refused]}, _action(DISCARD_CLUSTER, config.request_timeout)),
         *_experiment_rules(config, routes, protocol.retries),
         *(({"prefix": path, "grpc": {}}, _action(GRPC_CLUSTER, health)) for path in protocol.short_grpc),
+        *(({"path": path, "grpc": {}}, _stream(config)) for path in protocol.streams),
         ({"prefix": "/", "grpc": {}}, _action(GRPC_CLUSTER, config.request_timeout, protocol.retries)),
         *(({"prefix": path}, _action(HTTP_CLUSTER, health)) for path in protocol.short_http),
         ({"prefix": "/"}, _action(HTTP_CLUSTER, config.request_timeout, protocol.retries)),
