@@ -86,5 +86,7 @@ def drain(config: EdgeConfig, timeout: float) -> bool:
 
 
 def _closed(config: EdgeConfig) -> bool:
-    gone = _stats(config, "^listener_manager.listener_stopped$")
-    return int(gone.get("listener_manager.listener_stopped", 0)) >= 2
+    """Whether every listener has stopped, those inside Envoy among them."""
+    found = _stats(config, "^listener_manager.listener_(added|stopped)$")
+    added, stopped = (int(found.get(f"listener_manager.listener_{name}", 0)) for name in ("added", "stopped"))
+    return 0 < added <= stopped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 
@@ -95,12 +96,15 @@ def test_a_canary_that_answers_nan_is_aborted_and_no_client_sees_it(served: Serv
     stable = served.repository.pointer("colour").stable
     version = publish(served, nan_above=220.0)
     begun, asked = begin(served, plan(version, steps=("20%", "100%"))), 0
+    experiment = experiments.read(served.settings.repository, "colour")
+    assert experiment is not None
+    units = (unit for unit in map(str, itertools.count()) if assign(experiment, unit).version == version)
     started = time.monotonic()
     with served.client("http") as http, served.client("grpc") as grpc:
         while not ended(served):
             assert time.monotonic() - started < 60
             for client in (http, grpc):
-                answer = client.ask("colour", [bright()])
+                answer = client.ask("colour", [bright()], request_id=next(units))
                 assert answer.version == str(stable) and answer.predictions[0].labels[0] == "red"
                 asked += 1
     assert state_of(served).status == "aborted"
