@@ -42,7 +42,7 @@ def asked(rig: Rig, transport: str, text: str, request_id: str) -> str:
 
 def test_the_stable_version_keeps_its_whole_time_and_is_asked_once(rig: Rig, follow: Follow) -> None:
     follow(replace(HUNG, id="hang-slow"))
-    text = "late2:15:2.5:"
+    text = "late2:5:2.5:"
     started = time.monotonic()
     assert asked(rig, "http", text, "h-slow") == "1" and time.monotonic() - started > 3
     assert log(rig, "h-slow")["attempts"] == 2 and seen(rig, 1, text) == 1
@@ -54,7 +54,7 @@ def test_an_answer_that_comes_late_is_named_after_its_version(rig: Rig, follow: 
     """Whoever answers first; the arm has failed all the same."""
     follow(replace(HUNG, id="hang-late"))
     for transport in ("http", "grpc"):
-        assert asked(rig, transport, "late2:1:8:", f"h-late-{transport}") == "2"
+        assert asked(rig, transport, "late2:1:3:", f"h-late-{transport}") == "2"
         row = log(rig, f"h-late-{transport}")
         assert (row["answered"], row["failed"]) == ("2", "1")
 

