@@ -61,7 +61,8 @@ class Experiment:
     id. ``override``: header that names a version and always wins. ``allow``: unit -> version, wins over the hash.
     ``record``: of BUCKETS requests, how many have their predictions recorded. ``compare``: of BUCKETS requests of an
     arm, how many are copied to the stable version for a paired comparison. ``keep_images``: recorded requests keep
-    their images. ``fallback``: a failed answer of an arm is asked again of the stable version.
+    their images. ``fallback``: a failed answer of an arm is asked again of the stable version, and after
+    ``try_timeout`` seconds one that has not come.
     """
 
     model: str
@@ -79,6 +80,7 @@ class Experiment:
     compare_concurrency: int = 2
     keep_images: bool = False
     fallback: bool = True
+    try_timeout: float = 10.0
 
     @property
     def versions(self) -> tuple[int, ...]:

@@ -77,6 +77,9 @@ class RoutePlan(Section):
     compare_concurrency: int = Field(default=2, ge=1, le=64, description="such copies in flight at most")
     keep_images: bool = Field(default=False, description="keep images of recorded requests, for the report")
     fallback: bool = Field(default=True, description="ask the stable version when the canary fails")
+    try_timeout: float = Field(
+        default=10.0, ge=0.1, le=3600, description="seconds after which a canary that has not answered has failed"
+    )
     rules: Rules = Field(default_factory=Rules, description="what promotes, what aborts")
 
     @field_validator("units")

@@ -30,6 +30,7 @@ class Options:
     compare: str | None = None
     keep_images: bool = False
     fallback: bool = True
+    try_timeout: float | None = None
     rules: Sequence[str] = ()
 
 
@@ -65,6 +66,7 @@ def _simple(options: Options) -> dict[str, Any]:
         "compare": options.compare,
         "keep_images": options.keep_images or None,
         "fallback": None if options.fallback else False,
+        "try_timeout": options.try_timeout,
     }
     return {key: value for key, value in given.items() if value is not None}
 

@@ -34,6 +34,7 @@ def experiment_of(state: RolloutState) -> Experiment | None:
         compare_concurrency=plan.compare_concurrency,
         keep_images=plan.keep_images,
         fallback=plan.fallback,
+        try_timeout=plan.try_timeout,
     )
 
 

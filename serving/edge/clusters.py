@@ -26,7 +26,8 @@ _CODEC = {
 }
 
 
-def _circuit_breakers(limit: int) -> Json:
+def circuit_breakers(limit: int) -> Json:
+    """At most ``limit`` requests under way, and as many retries: Envoy's own limit of retries is 3."""
     limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
     return {"thresholds": [{"priority": "DEFAULT", **dict.fromkeys(limits, limit)}]}
 
@@ -55,7 +56,7 @@ def static_cluster(name: str, endpoints: Sequence[Json], limit: int) -> Json:
     return {
         "name": name,
         "type": "STATIC",
-        "circuit_breakers": _circuit_breakers(limit),
+        "circuit_breakers": circuit_breakers(limit),
         # Never send to a host that is known to be down, even when all are.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": list(endpoints)}]},
@@ -82,7 +83,7 @@ def _discard_cluster() -> Json:
     return {
         "name": DISCARD_CLUSTER,
         "type": "STATIC",
-        "circuit_breakers": _circuit_breakers(MAX_REQUESTS),
+        "circuit_breakers": circuit_breakers(MAX_REQUESTS),
         "typed_extension_protocol_options": {_PROTOCOL: options},
         "load_assignment": {"cluster_name": DISCARD_CLUSTER, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
     }

@@ -8,7 +8,7 @@ from typing import Any
 from serving.edge import experiment_clusters, fleet_clusters
 from serving.edge import routes as route_table
 from serving.edge.clusters import clusters
-from serving.edge.listeners import discard_listener, listener
+from serving.edge.listeners import again_listener, discard_listener, listener
 from serving.edge.process import EdgeConfig
 from serving.edge.routes import EdgeRoutes
 
@@ -67,6 +67,7 @@ def bootstrap(config: EdgeConfig) -> Json:
                 listener(config, "http", config.http_port),
                 listener(config, "grpc", config.grpc_port),
                 discard_listener(),
+                again_listener(config),
                 *fleet_clusters.listeners(config),
             ],
             "clusters": [*clusters(config), *fleet_clusters.server_clusters(config)],

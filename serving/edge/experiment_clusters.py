@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.edge import admin, fleet_clusters
-from serving.edge.clusters import MAX_REQUESTS, engine_cluster, upstream_options
-from serving.edge.experiments import LiveExperiment, aggregate_name, copies, version_name
+from serving.edge.clusters import MAX_REQUESTS, circuit_breakers, engine_cluster, upstream_options
+from serving.edge.experiments import LiveExperiment, again_name, aggregate_name, copies, version_name
 from serving.edge.fleet import Places
-from serving.edge.listeners import lua_filter
+from serving.edge.listeners import AGAIN_HEADER, AGAIN_LISTENER, HOST_VERSION, header_mutation, lua_filter
 from serving.edge.process import EdgeConfig
 from serving.edge.protocols import PROTOCOLS
 from serving.edge.watched_file import replace_watched
@@ -48,36 +48,48 @@ _EJECTION = {
 }
 
 
-def _filters(config: EdgeConfig) -> list[Json]:
-    """The version of the host that was picked, as a header; then the script that reads it."""
-    header = {"key": "x-slipway-try", "value": "%UPSTREAM_METADATA(slipway:version)%"}
-    mutation = {"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
-    named = {
-        "name": "envoy.filters.http.header_mutation",
-        "typed_config": {
-            "@type": f"{_TYPE}.filters.http.header_mutation.v3.HeaderMutation",
-            "mutations": {"request_mutations": [mutation]},
-        },
-    }
+def _filters(config: EdgeConfig, **headers: str) -> list[Json]:
+    """The version of the host that was picked, as a header, with ``headers``; then the script that reads it."""
+    named = header_mutation("request_mutations", {"x-slipway-try": HOST_VERSION, **headers})
     return [named, lua_filter(PROTOCOLS[config.engine].tries)]
 
 
+def _about(version: int) -> Json:
+    return {"filter_metadata": {"slipway": {"version": str(version)}}}
+
+
 def _version(config: EdgeConfig, name: str, version: int, transport: str, limit: int = MAX_ARM_REQUESTS) -> Json:
-    about = {"filter_metadata": {"slipway": {"version": str(version)}}}
-    return {"@type": _CLUSTER, **engine_cluster(config, name, transport, _filters(config), limit, metadata=about)}
+    filters = _filters(config)
+    return {"@type": _CLUSTER, **engine_cluster(config, name, transport, filters, limit, metadata=_about(version))}
+
+
+def _again(config: EdgeConfig, model: str, stable: int, transport: str) -> Json:
+    """The stable version behind Envoy's inner listener, whose router repeats what never reached a model. An arm's own
+    router tries twice and no more, so that no request is multiplied."""
+    name = again_name(model, stable, transport)
+    endpoint = {"address": {"envoy_internal_address": {"server_listener_name": AGAIN_LISTENER}}}
+    host = {"endpoint": endpoint, "metadata": _about(stable)}
+    return {
+        "@type": _CLUSTER,
+        **engine_cluster(config, name, transport, (), MAX_ARM_REQUESTS),
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [host]}]},
+    }
 
 
 def _aggregate(config: EdgeConfig, model: str, arm: int, stable: int, transport: str) -> Json:
-    members = [version_name(model, arm, transport), version_name(model, stable, transport)]
+    members = [version_name(model, arm, transport), again_name(model, stable, transport)]
+    again = {AGAIN_HEADER: version_name(model, stable, transport)}  # filters are those of the aggregate, not the member
     return {
         "@type": _CLUSTER,
         "name": aggregate_name(model, arm, transport),
         "lb_policy": "CLUSTER_PROVIDED",
+        # the router counts its retries here, and all requests that an arm has may fail at once
+        "circuit_breakers": circuit_breakers(MAX_ARM_REQUESTS),
         "cluster_type": {
             "name": "envoy.clusters.aggregate",
             "typed_config": {"@type": f"{_TYPE}.clusters.aggregate.v3.ClusterConfig", "clusters": members},
         },
-        **upstream_options(config, transport, _filters(config)),
+        **upstream_options(config, transport, _filters(config, **again)),
     }
 
 
@@ -89,6 +101,7 @@ def clusters(config: EdgeConfig, live: LiveExperiment) -> list[Json]:
         copied[live.shadow] = found.shadow.concurrency
     for transport in ("http", "grpc"):
         made.append(_version(config, version_name(found.model, found.stable, transport), found.stable, transport))
+        made.append(_again(config, found.model, found.stable, transport))
         for arm in live.arms:
             cluster = _version(config, version_name(found.model, arm, transport), arm, transport)
             made.append({**cluster, "outlier_detection": _EJECTION})

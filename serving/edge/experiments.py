@@ -69,6 +69,11 @@ def aggregate_name(model: str, version: int, transport: str) -> str:
     return f"{version_name(model, version, transport)}+stable"
 
 
+def again_name(model: str, version: int, transport: str) -> str:
+    """The cluster of the stable version as what an arm's request falls back to."""
+    return f"{version_name(model, version, transport)}+again"
+
+
 def copies(model: str, version: int, transport: str) -> str:
     """The cluster that a copy goes to: the version with a limit of its own."""
     return f"{version_name(model, version, transport)}+copies"
@@ -78,26 +83,37 @@ def _mirror(cluster: str) -> Json:
     return {"request_mirror_policies": [{"cluster": cluster, "disable_shadow_host_suffix_append": True}]}
 
 
+def _onwards(found: Experiment, retry: Json) -> Json:
+    """An arm's one try, then the stable version's, which repeats by itself what is worth it.
+
+    At ``try_timeout`` the stable version is asked beside an arm that has not answered, and the first good answer counts
+    (Envoy's hedging): its limit of a try would else end the stable version's too. The arm's time-out is a failure.
+    """
+    priority = {
+        "name": "envoy.retry_priorities.previous_priorities",
+        "typed_config": {
+            "@type": f"{_TYPE}.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+            "update_frequency": 1,
+        },
+    }
+    limits = {"num_retries": 1, "per_try_timeout": f"{found.try_timeout:g}s"}
+    return {
+        "retry_policy": {**retry, **limits, "retry_priority": priority},
+        "hedge_policy": {"hedge_on_per_try_timeout": True},
+    }
+
+
 def routes(live: LiveExperiment, stable_cluster: dict[str, str], retry: Json) -> Iterator[tuple[str, str, Json]]:
     """``(value of x-slipway-route, transport, what the route's action adds)`` for every way a request can go.
 
     ``stable_cluster``: transport -> the engine's own cluster. ``retry``: the retry policy of inference.
     """
     found, model = live.experiment, live.experiment.model
-    onwards = {
-        **retry,
-        "retry_priority": {
-            "name": "envoy.retry_priorities.previous_priorities",
-            "typed_config": {
-                "@type": f"{_TYPE}.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
-                "update_frequency": 1,
-            },
-        },
-    }
+    onwards = _onwards(found, retry)
     for transport in ("grpc", "http"):
         for arm in live.arms:
             cluster = aggregate_name(model, arm, transport) if found.fallback else version_name(model, arm, transport)
-            action = {"cluster": cluster, "retry_policy": onwards if found.fallback else retry}
+            action = {"cluster": cluster, **(onwards if found.fallback else {"retry_policy": retry})}
             yield f"{model}/{arm}", transport, action
             copy = _mirror(copies(model, found.stable, transport))
             yield f"{model}/{arm}+copy", transport, {**action, **copy}

@@ -3,7 +3,7 @@
 Another server is reached through a listener inside this Envoy, one for each server and transport. A request that was
 lost there (no connection, or one that broke) becomes an answer that is marked for a retry, and the retry takes another
 host. It may be repeated although it was under way: what broke is the other server's Envoy or the network, for a death
-of its engine is an answer of that Envoy. The own engine's connections are not treated so: see ``routes._retry_policy``.
+of its engine is an answer of that Envoy. The own engine's connections are not treated so: see ``routes.retry_policy``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from serving.edge import scripts
 from serving.edge.clusters import MAX_REQUESTS, static_cluster, upstream_options
 from serving.edge.experiments import copies, version_name
 from serving.edge.fleet import HERE
-from serving.edge.listeners import internal_listener
+from serving.edge.listeners import inner_listener, lua_filter
 from serving.edge.local_replies import lost_requests
 from serving.edge.process import EdgeConfig
 from slipway.servers import ServerAddress
@@ -39,7 +39,8 @@ _EJECTION = {
 def listeners(config: EdgeConfig) -> list[Json]:
     """What passes requests on, one for each server and transport; the access log shows its name as ``upstream``."""
     names = [server.at(transport) for server in config.servers for transport in TRANSPORTS]
-    return [internal_listener(config, name, scripts.FORWARD, lost_requests(), cluster=name) for name in names]
+    forward = [lua_filter(scripts.FORWARD)]
+    return [inner_listener(config, name, {"cluster": name}, forward, lost_requests()) for name in names]
 
 
 def server_clusters(config: EdgeConfig) -> list[Json]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from serving.edge import scripts
 from serving.edge.local_replies import local_reply_config
 from serving.edge.process import EdgeConfig
 from serving.edge.protocols import PROTOCOLS
-from serving.edge.routes import ROUTE_TABLE
+from serving.edge.routes import ROUTE_TABLE, retry_policy
 
 Json = dict[str, Any]
 
@@ -31,6 +32,12 @@ _REMOVE_STEERING = {
     },
 }
 DISCARD_LISTENER = "discard"
+AGAIN_LISTENER = "again"
+#: The version of the host that was picked. In an answer it is of the host that gave it, which only Envoy knows where an
+#: arm and the stable version were both asked; tries.lua makes the place for it.
+HOST_VERSION = "%UPSTREAM_METADATA(slipway:version)%"
+#: Names the cluster behind that listener.
+AGAIN_HEADER = "x-slipway-again"
 _REFUSE = {"match": {"prefix": "/"}, "direct_response": {"status": 400}}
 
 
@@ -43,6 +50,20 @@ def lua_filter(names: tuple[str, ...]) -> Json:
             "default_source_code": {"inline_string": scripts.program(names)},
             # The route was chosen by the client's path; the rewritten one must not choose again.
             "clear_route_cache": False,
+        },
+    }
+
+
+def header_mutation(kind: str, headers: dict[str, str], action: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> Json:
+    """An HTTP filter that writes ``headers``. ``kind``: request_mutations or response_mutations."""
+    mutations = [
+        {"append": {"header": {"key": key, "value": value}, "append_action": action}} for key, value in headers.items()
+    ]
+    return {
+        "name": "envoy.filters.http.header_mutation",
+        "typed_config": {
+            "@type": f"{_TYPE}.filters.http.header_mutation.v3.HeaderMutation",
+            "mutations": {kind: mutations},
         },
     }
 
@@ -153,7 +174,11 @@ def connection_manager(config: EdgeConfig) -> Json:
         "stat_prefix": "edge",
         "codec_type": "AUTO",
         "rds": _routes_from_file(config),
-        "http_filters": [lua_filter(PROTOCOLS[config.engine].way_in(fleet=bool(config.servers))), _router()],
+        "http_filters": [
+            lua_filter(PROTOCOLS[config.engine].way_in(fleet=bool(config.servers))),
+            header_mutation("response_mutations", {"x-slipway-version": HOST_VERSION}, "OVERWRITE_IF_EXISTS"),
+            _router(),
+        ],
         "access_log": [_access_log(config)],
         "local_reply_config": local_reply_config(),
         **_limits(config),
@@ -173,24 +198,32 @@ def discard_listener() -> Json:
     return {"name": DISCARD_LISTENER, "internal_listener": {}, "filter_chains": [chain]}
 
 
-def internal_listener(
-    config: EdgeConfig, name: str, script: tuple[str, ...], local_replies: Json, cluster: str
+def inner_listener(
+    config: EdgeConfig,
+    name: str,
+    action: Json,
+    filters: Sequence[Json] = (),
+    local_replies: Json | None = None,
+    removed: Sequence[str] = (),
 ) -> Json:
-    """Inside Envoy: passes every request on to ``cluster``. Time limits are those of the way there."""
-    route = {"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}
+    """Inside Envoy, reached by its name: what the first router cannot do to a request, a second one behind it does.
+
+    ``action``: of the one route, whose time limit is that of the first router. ``removed``: headers of the request.
+    """
+    route: Json = {"match": {"prefix": "/"}, "route": {**action, "timeout": "0s"}}
+    if removed:
+        route["request_headers_to_remove"] = list(removed)
     manager = {
         "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "forward",
-        "http_filters": [lua_filter(script), _router()],
+        "stat_prefix": name,
+        "http_filters": [*filters, _router()],
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
-        "local_reply_config": local_replies,
-        "generate_request_id": False,
-        "preserve_external_request_id": True,
-        "skip_xff_append": True,
+        "local_reply_config": local_replies or local_reply_config(),
         "common_http_protocol_options": {"headers_with_underscores_action": "ALLOW"},
+        "http2_protocol_options": http2_options(config),
         "max_request_headers_kb": 2 * MAX_HEADERS_KIB,
         "stream_idle_timeout": "0s",
-        "http2_protocol_options": http2_options(config),
+        "skip_xff_append": True,
     }
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
     return {
@@ -199,6 +232,13 @@ def internal_listener(
         "per_connection_buffer_limit_bytes": config.max_request_bytes + BUFFER_SLACK,
         "filter_chains": [chain],
     }
+
+
+def again_listener(config: EdgeConfig) -> Json:
+    """An arm's request on its way to the stable version, with retries of its own."""
+    action = {"cluster_header": AGAIN_HEADER, "retry_policy": retry_policy(PROTOCOLS[config.engine].retries)}
+    # behind it, a failure of the stable version is nothing that another try makes good
+    return inner_listener(config, AGAIN_LISTENER, action, removed=("x-slipway-arm", "x-slipway-tried"))
 
 
 def listener(config: EdgeConfig, name: str, port: int) -> Json:

@@ -22,7 +22,7 @@ class Protocol:
     ``tries``: the same for the clusters of an experiment, where each try has its version.
     ``short_http``, ``short_grpc``: path prefixes of health calls, never repeated. ``retries``: of what no model had
     yet; they bridge a restart of the engine, with back-offs of 0.05 s growing to 0.5 s (Envoy draws each between 0 and
-    that).
+    that). ``streams``: gRPC methods with many messages, which have no end of their own and are never repeated.
     """
 
     downstream: tuple[str, ...]
@@ -31,6 +31,7 @@ class Protocol:
     short_http: tuple[str, ...]
     short_grpc: tuple[str, ...]
     retries: int
+    streams: tuple[str, ...] = ()
 
     def way_in(self, fleet: bool) -> tuple[str, ...]:
         """``downstream``, with what other servers need where there are some."""
@@ -47,10 +48,12 @@ PROTOCOLS = {
             "tensors",
             "infer_json",
             "infer_proto",
+            "streams",
             "triton_endpoints",
             "triton_faults",
-            "triton_requests",
             *COMMON_ANSWERS,
+            "triton_streams",
+            "triton_requests",
             *ENTRIES,
         ),
         upstream=("faults", "triton_faults", "triton_retries"),
@@ -58,6 +61,7 @@ PROTOCOLS = {
         short_http=("/v2/health/",),
         short_grpc=(_SERVICE, _HEALTH),
         retries=50,  # about 12 s
+        streams=("/inference.GRPCInferenceService/ModelStreamInfer",),
     ),
     "torchserve": Protocol(
         downstream=(

@@ -44,7 +44,7 @@ class EdgeRoutes:
     places: Places = field(default_factory=dict)
 
 
-def _retry_policy(retries: int) -> Json:
+def retry_policy(retries: int) -> Json:
     """Repeat only what never reached a model: see ``lua/*_retries.lua`` for the answers that are marked.
 
     No ``reset``: a request that was in flight when the engine died may be what killed it.
@@ -63,8 +63,18 @@ def _action(cluster: str, timeout: float, retries: int = 0) -> Json:
         # A client's own deadline counts when it is shorter.
         action["max_stream_duration"] = {"max_stream_duration": f"{timeout}s", "grpc_timeout_header_max": f"{timeout}s"}
     if retries:
-        action["retry_policy"] = _retry_policy(retries)
+        action["retry_policy"] = retry_policy(retries)
     return action
+
+
+def _stream(config: EdgeConfig) -> Json:
+    """Ends when nothing came for the time of a request, or at the client's own deadline; never repeated."""
+    return {
+        "cluster": GRPC_CLUSTER,
+        "timeout": "0s",
+        "idle_timeout": f"{config.request_timeout}s",
+        "max_stream_duration": {"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"},
+    }
 
 
 def _metadata(config: EdgeConfig, routes: EdgeRoutes) -> Json:
@@ -80,7 +90,7 @@ def _metadata(config: EdgeConfig, routes: EdgeRoutes) -> Json:
 
 def _way_rules(config: EdgeConfig, routes: EdgeRoutes, retries: int) -> Iterator[tuple[Json, Json]]:
     """The Lua filter names the way of a request in x-slipway-route, which no client can send."""
-    own, retry = {"http": HTTP_CLUSTER, "grpc": GRPC_CLUSTER}, _retry_policy(retries)
+    own, retry = {"http": HTTP_CLUSTER, "grpc": GRPC_CLUSTER}, retry_policy(retries)
     ways = [*fleet.routes(routes.places, retry)]
     for found in routes.experiments:
         stable = fleet.stable_cluster(routes.places, found.experiment.model, found.experiment.stable, own)
@@ -101,6 +111,7 @@ def route_configuration(config: EdgeConfig, routes: EdgeRoutes) -> Json:
         ({"prefix": "/", "headers": [refused]}, _action(DISCARD_CLUSTER, config.request_timeout)),
         *_way_rules(config, routes, protocol.retries),
         *(({"prefix": path, "grpc": {}}, _action(GRPC_CLUSTER, health)) for path in protocol.short_grpc),
+        *(({"path": path, "grpc": {}}, _stream(config)) for path in protocol.streams),
         ({"prefix": "/", "grpc": {}}, _action(GRPC_CLUSTER, config.request_timeout, protocol.retries)),
         *(({"prefix": path}, _action(HTTP_CLUSTER, health)) for path in protocol.short_http),
         ({"prefix": "/"}, _action(HTTP_CLUSTER, config.request_timeout, protocol.retries)),

@@ -61,6 +61,7 @@ def model(
     compare: Annotated[str | None, typer.Option(help="Share of the canary's requests asked of stable too.")] = None,
     keep_images: Annotated[bool, typer.Option("--keep-images", help="Keep recorded images for the report.")] = False,
     fallback: Annotated[bool, typer.Option(help="Ask the stable version when the canary fails.")] = True,
+    try_timeout: Annotated[float | None, typer.Option(help="Seconds that the canary has to answer.")] = None,
     rule: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A rule of the verdict.")] = None,
     promote: Annotated[bool, typer.Option("--promote", help="Make the canary the stable version.")] = False,
     abort: Annotated[bool, typer.Option("--abort", help="All units back to the stable version at once.")] = False,
@@ -77,7 +78,7 @@ def model(
 
     options = Options(
         canary, shadow, steps, bake, auto, unit or (), override, allow or (), layer, record, compare, keep_images,
-        fallback, rule or (),
+        fallback, try_timeout, rule or (),
     )  # fmt: skip
     starts = options != Options()
     verb = _one_of(starts=starts, promote=promote, abort=abort, stop=stop, status=status or watch or html is not None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -10,23 +9,17 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from PIL import Image
 
 from routing.controller import places
-from routing.controller.companion import ensure_controller
 from routing.controller.seen import read_seen
-from routing.plan.model import RoutePlan
 from routing.postgres import Postgres
-from routing.rollout import control as rollouts
-from routing.rollout.state import RolloutState
 from serving import control
 from slipway.repository import Repository
 from slipway.settings import Settings
+from tests.e2e.rolling import begin, bright, ended, plan, state_of
 from tests.e2e.served import ROOT, Load, Served, access_log, ready_versions
 
 pytestmark = pytest.mark.e2e
-
-RULES = {"min_requests": 30, "min_seconds": 0.5, "error_margin": 0.2, "latency": None}
 
 
 @pytest.fixture(scope="module")
@@ -40,32 +33,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     yield serving
     control.stop(settings)
     assert not Postgres(settings.state_dir / "postgres").alive()
-
-
-def state_of(served: Served) -> RolloutState:
-    return rollouts.current(served.settings, "colour")
-
-
-def plan(canary: int, **values: object) -> RoutePlan:
-    steps = values.pop("steps", ("10%", "50%", "100%"))
-    return RoutePlan(canary=canary, steps=steps, bake=0.5, auto=True, rules=RULES, **values)
-
-
-def begin(served: Served, wanted: RoutePlan) -> RolloutState:
-    """As `slipway route` does it."""
-    state = rollouts.start(served.settings, "colour", wanted)
-    ensure_controller(served.settings)
-    return state
-
-
-def bright() -> bytes:
-    made = io.BytesIO()
-    Image.new("RGB", (64, 64), (250, 240, 230)).save(made, "PNG")
-    return made.getvalue()
-
-
-def ended(served: Served) -> bool:
-    return not state_of(served).active
 
 
 def test_a_good_canary_is_promoted_by_itself_without_a_failed_request(served: Served) -> None:

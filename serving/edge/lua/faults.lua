@@ -17,6 +17,9 @@ do
     return nil
   end
 
+  -- frame: a gRPC answer whose status is OK. -> as of `own`, where the engine sends the errors of our handlers so
+  faults.in_ok = nil
+
   -- The content of a JSON string as plain text for people
   function faults.unescape_json(written)
     local plain = { b = "", f = "", n = "\n", r = "", t = " " }

@@ -25,9 +25,10 @@ do
       context.unread = tonumber(headers:get("content-length") or "0")
     end
     local serve_it = context.grpc and protocol.grpc or protocol.http
-    serve_it(handle, headers, path, context.limit, context)
+    local rest = serve_it(handle, headers, path, context.limit, context)
     mark(handle, handle:headers(), context)
     handle:streamInfo():dynamicMetadata():set("slipway", "request", context)
+    if rest then rest() end -- of a stream: the headers pass when it waits for the first piece of the body
   end
 
   function envoy_on_request(handle)

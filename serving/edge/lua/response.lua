@@ -13,11 +13,12 @@ do
 
   function envoy_on_response(handle)
     local headers = handle:headers()
+    if headers:get("x-slipway-retry") == "in-ok" then headers:remove("grpc-status") end
     headers:remove("x-slipway-retry")
     local own = headers:get("x-slipway-error")
     if own then return settle_grpc(headers, own) end
     local status, context = tonumber(headers:get(":status")), answers.context_of(handle)
-    -- an experiment's tries write it themselves, and after a failure it is another
+    -- the hosts of an experiment say their own, and after a failure it is another
     if context.version and not headers:get("x-slipway-version") then
       headers:add("x-slipway-version", context.version)
     end

@@ -1,7 +1,5 @@
 -- TorchServe's answers that need a word: health, which the edge writes itself, and errors that come as gRPC OK.
 do
-  local SNIFFED = 16384 -- bytes of an answer that are looked at for an error of our handler
-  local FRAME, PREDICTION = 5, 10 -- bytes of a gRPC frame's header; the tag of the field `prediction`
   local HEALTHY = '{"status":"Healthy"}'
   -- TorchServeHealthResponse{health}, HealthCheckResponse{SERVING}
   local MESSAGES = { ping = protobuf.string_field(1, HEALTHY), check = "\8\1" }
@@ -19,22 +17,10 @@ do
     return true
   end
 
-  -- Where the content of `prediction` begins, after its tag and its length; nil for another message
-  local function content(text)
-    local at = FRAME + 1
-    if string.byte(text, at) ~= PREDICTION then return nil end
-    repeat at = at + 1 until (string.byte(text, at) or 0) < 128
-    return at + 1
-  end
-
-  -- The frontend sends OK with whatever the handler answered, errors included (0.12): they get their status here.
+  -- Errors of a handler get their status here.
   local function failed_grpc(handle, context)
     local body = handle:body(true)
-    local text = body:getBytes(0, math.min(body:length(), SNIFFED))
-    local start = content(text)
-    local code, detail
-    -- the answer itself: a list of answers may begin with the error of one image
-    if start then code, detail = faults.own(string.sub(text, start)) end
+    local code, detail = faults.in_ok(body)
     local trailers = code and handle:trailers()
     if not trailers then return false end
     body:setBytes("")

@@ -1,5 +1,7 @@
 -- What TorchServe 0.12 says when something is wrong: JSON {"code", "type", "message"} over HTTP, a text over gRPC.
 do
+  local SNIFFED = 16384 -- bytes of an answer that are looked at for an error of our handler
+  local FRAME, PREDICTION = 5, 10 -- bytes of a gRPC frame's header; the tag of the field `prediction`
   -- How its own texts begin. They are matched from there: what comes later in a text may be a client's.
   local ABSENT = { "^Model not found", "^Model version: [^\n]- does not exist for model" }
   local NO_WORKER = '^Model "[^\n]- has no worker to serve'
@@ -68,5 +70,21 @@ do
     local code, start = string.match(body, '^%s*{%s*"error"%s*:%s*"([A-Z][A-Z0-9_]+): ()')
     if not code then return nil end
     return code, text_at(body, start)
+  end
+
+  -- Where the content of `prediction` begins in a frame, after its tag and its length; nil for another message
+  local function content(frame)
+    local at = FRAME + 1
+    if string.byte(frame, at) ~= PREDICTION then return nil end
+    repeat at = at + 1 until (string.byte(frame, at) or 0) < 128
+    return at + 1
+  end
+
+  -- The frontend sends OK with whatever the handler answered, errors included (0.12).
+  function faults.in_ok(body)
+    local frame = body:getBytes(0, math.min(body:length(), SNIFFED))
+    local start = content(frame)
+    -- the answer itself: a list of answers may begin with the error of one image
+    if start then return faults.own(string.sub(frame, start)) end
   end
 end

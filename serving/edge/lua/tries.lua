@@ -34,8 +34,9 @@ do
     local version, written = headers:get("x-slipway-try"), headers:get("x-slipway-written")
     local grpc = string.find(headers:get("content-type") or "", "^application/grpc") ~= nil
     local noted = handle:streamInfo():dynamicMetadata()
-    noted:set("slipway.try", "version", version)
-    noted:set("slipway.try", "arm", headers:get("x-slipway-arm") == version)
+    -- of all tries, because one that hangs goes on beside the next: whether a failure may be made good by another
+    noted:set("slipway.try", "arm", headers:get("x-slipway-tried") ~= nil or headers:get("x-slipway-arm") == version)
+    noted:set("slipway.try", "grpc", grpc)
     -- a later try after one of the arm itself: the access log reads it
     if headers:get("x-slipway-tried") then headers:replace("x-slipway-failed", "1") end
     if version == headers:get("x-slipway-arm") then headers:replace("x-slipway-tried", version) end
@@ -44,11 +45,27 @@ do
     if grpc then write_message(handle, version) else write_path(handle:headers(), version) end
   end
 
+  -- Whether a handler's error came as OK, as an engine may send it. The router and the count of the arm's failures know
+  -- the status in the headers only, so it is written there; response.lua takes it out again if no other try follows.
+  local function failed_in_ok(handle, headers, noted)
+    if not (faults.in_ok and noted.grpc) or headers:get("grpc-status") then return false end
+    local code = faults.in_ok(handle:body(true))
+    local status = code and errors.grpc_status(code)
+    if not FAILED[status or ""] then return false end
+    handle:headers():add("grpc-status", status)
+    return true
+  end
+
   function envoy_on_response(handle)
     local headers, noted = handle:headers(), handle:streamInfo():dynamicMetadata():get("slipway.try") or {}
-    if noted.version then headers:replace("x-slipway-version", noted.version) end
-    local failed = FAILED[headers:get("grpc-status") or "0"] or tonumber(headers:get(":status")) >= 500
-    if noted.arm and failed then return headers:add("x-slipway-retry", "1") end
+    headers:replace("x-slipway-version", "0") -- Envoy puts in the version of the host, see listeners.py
+    if noted.arm then
+      if FAILED[headers:get("grpc-status") or "0"] or tonumber(headers:get(":status")) >= 500 then
+        return headers:add("x-slipway-retry", "1")
+      elseif failed_in_ok(handle, headers, noted) then
+        return handle:headers():add("x-slipway-retry", "in-ok")
+      end
+    end
     return on_response(handle)
   end
 end

@@ -16,6 +16,7 @@ do
     [V2 .. "ModelConfig"] = { model = true },
     [V2 .. "ModelStatistics"] = {},
     [V2 .. "ModelInfer"] = { model = true, infer = true },
+    [V2 .. "ModelStreamInfer"] = { stream = true },
   }
   local FORBIDDEN_METHODS = { "Repository", "SystemSharedMemory", "CudaSharedMemory", "TraceSetting", "LogSettings" }
   local FORBIDDEN_PATHS = {
@@ -44,7 +45,7 @@ do
         errors.raise("ENDPOINT_FORBIDDEN", "the gRPC method " .. method .. " is not open to clients")
       end
     end
-    local stream = method == "ModelStreamInfer" or path == "/grpc.health.v1.Health/Watch"
+    local stream = path == "/grpc.health.v1.Health/Watch"
     return unknown("there is no gRPC method " .. errors.shown(path) .. (stream and STREAMS or ""))
   end
 

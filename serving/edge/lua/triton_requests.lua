@@ -64,6 +64,7 @@ do
     if endpoint.ready and not versions.ready(handle) then
       errors.raise("SERVER_UNAVAILABLE", "not every active model is ready")
     end
+    if endpoint.stream then return triton_streams.request(handle, context) end
     local body = bodies.whole(handle, headers, limit, context)
     local message = frames.message(body)
     if endpoint.model then
@@ -73,5 +74,12 @@ do
       if chosen then body:setBytes(frames.frame(message, protobuf.string_field(2, version))) end
     end
     if endpoint.as then handle:headers():replace(":path", endpoint.as) end
+  end
+
+  -- -> whether nothing is left to be done
+  function protocol.settled(handle, headers, context, grpc)
+    if not context.stream then return false end
+    triton_streams.response(handle, headers, context)
+    return true
   end
 end

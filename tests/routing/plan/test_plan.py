@@ -97,6 +97,7 @@ def test_options_make_the_same_plan_as_a_file() -> None:
         compare="0%",
         keep_images=True,
         fallback=False,
+        try_timeout=2.5,
     )
     assert compile_plan(options) == RoutePlan.model_validate(
         {
@@ -113,6 +114,7 @@ def test_options_make_the_same_plan_as_a_file() -> None:
             "compare": 0,
             "keep_images": True,
             "fallback": False,
+            "try_timeout": 2.5,
         }
     )
 

@@ -43,6 +43,8 @@ class TritonPythonModel:
 
     def answer(self, images):
         first = bytes(images.reshape(-1)[0])
+        with open(__file__ + ".seen", "ab") as file:
+            file.write(first + bytes([10]))
         if first == b"crash":
             os._exit(3)
         if first == b"crash" + self.version:
@@ -55,8 +57,11 @@ class TritonPythonModel:
             time.sleep(15)
         if first.startswith(b"sleep"):
             time.sleep(float(first[5:]))
-        with open(__file__ + ".seen", "ab") as file:
-            file.write(first + bytes([10]))
+        if first.startswith(b"late"):  # lateVERSION:SECONDS:OF THE OTHERS, and what becomes of that version
+            version, own, others, end = first[4:].split(b":")
+            time.sleep(float(own if version == self.version else others))
+            if version == self.version and end == b"raise":
+                raise ZeroDivisionError("secret of the house")
         labels = [[self.version, str(len(image)).encode()] for image in images.reshape(-1)]
         return pb.InferenceResponse([pb.Tensor("labels", np.array(labels, dtype=object))])
 
@@ -250,6 +255,21 @@ class Rig(EdgeRig):
     def stop(self) -> None:
         super().stop()
         self.kill_triton()
+
+
+def log(rig: EdgeRig, request_id: str) -> dict[str, object]:
+    """The access log's line of one request."""
+    found: list[dict[str, object]] = []
+
+    def there() -> bool:
+        # the last line may be half written
+        lines = rig.edge.access_log_path.read_text().rpartition("\n")[0].splitlines()
+        found[:] = [row for line in lines if (row := json.loads(line))["request_id"] == request_id]
+        return bool(found)
+
+    wait(there, 15, f"the access log's line of {request_id}")
+    assert len(found) == 1
+    return found[0]
 
 
 def complete(data: bytes) -> bool:

@@ -92,12 +92,6 @@ def test_unknown_methods(channel: grpc.Channel, method: str) -> None:
     assert code is grpc.StatusCode.UNIMPLEMENTED and text.startswith("ENDPOINT_UNKNOWN: ")
 
 
-def test_stream_is_refused(channel: grpc.Channel) -> None:
-    stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-    code, text = failure(lambda: list(stub.ModelStreamInfer(iter([echo(), echo()]), timeout=15)))
-    assert code is grpc.StatusCode.UNIMPLEMENTED and "stream" in text
-
-
 def test_compressed_message_is_refused(channel: grpc.Channel) -> None:
     stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
     code, text = failure(lambda: stub.ModelInfer(echo(b"z" * 9999), timeout=15, compression=grpc.Compression.Gzip))

@@ -9,14 +9,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from serving.edge import admin, routes
+from serving.edge.experiments import LiveExperiment
 from serving.edge.routes import EdgeRoutes
+from slipway.experiment import Arm, Experiment
 from tests.serving.edge.edge_rig import Rig, wait
 from tests.serving.edge.test_edge_grpc import MODEL_INFER
 from tests.serving.edge.test_edge_grpc import echo as echo_message
@@ -144,7 +146,10 @@ def test_drain_waits_for_a_long_request_and_gives_up_in_time(own_rig: Rig) -> No
     assert answered == [200]
 
 
-def test_killed_triton_fails_only_what_was_in_flight(own_rig: Rig) -> None:
+@pytest.mark.parametrize("arms", [(), (Arm(3, 0, 10000),)], ids=["alone", "experiment"])
+def test_killed_triton_fails_only_what_was_in_flight(own_rig: Rig, arms: tuple[Arm, ...]) -> None:
+    found = LiveExperiment(Experiment("echo", "echo-1", "salt", stable=2, arms=arms), (1, 2, 3))
+    own_rig.route(replace(own_rig.table, experiments=(found,) if arms else ()))
     with load(own_rig, "sleep0.05") as outcome:
         time.sleep(1)
         own_rig.kill_triton()

@@ -19,7 +19,7 @@ from serving.edge.experiments import LiveExperiment
 from serving.edge.routes import EdgeRoutes
 from serving.state import ProcessState, State
 from slipway.experiment import Arm, Experiment, Layer, Shadow
-from tests.serving.edge.edge_rig import Reply, Rig, wait
+from tests.serving.edge.edge_rig import Reply, Rig, log, wait
 from tests.serving.edge.test_edge_grpc import MODEL_INFER
 from tests.serving.edge.test_edge_grpc import echo as echo_message
 from tests.serving.edge.test_edge_http import echo as echo_json
@@ -50,8 +50,10 @@ class Grpc:
             MODEL_INFER, pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString
         )
 
-    def ask(self, unit: str, text: str = "hi") -> str:
-        answer = self.call(echo_message(text.encode()), timeout=20, metadata=[("x-unit-id", unit)])
+    def ask(self, unit: str, text: str = "hi", request_id: str = "") -> str:
+        sent = [("x-unit-id", unit), *([("x-request-id", request_id)] if request_id else [])]
+        answer, call = self.call.with_call(echo_message(text.encode()), timeout=20, metadata=sent)
+        assert dict(call.initial_metadata())["x-slipway-version"] == answer.model_version
         return str(answer.model_version)
 
 
@@ -62,21 +64,6 @@ def follow(rig: Rig) -> Iterator[object]:
 
     yield start
     rig.route(rig.table)
-
-
-def log(rig: Rig, request_id: str) -> dict[str, object]:
-    """The access log's line of one request."""
-    found: list[dict[str, object]] = []
-
-    def there() -> bool:
-        # the last line may be half written
-        lines = rig.edge.access_log_path.read_text().rpartition("\n")[0].splitlines()
-        found[:] = [row for line in lines if (row := json.loads(line))["request_id"] == request_id]
-        return bool(found)
-
-    wait(there, 15, f"the access log's line of {request_id}")
-    assert len(found) == 1
-    return found[0]
 
 
 def test_edge_and_python_agree_over_both_transports(rig: Rig, follow) -> None:

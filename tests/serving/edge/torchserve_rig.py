@@ -47,6 +47,10 @@ class Echo:
                 context.set_response_status(code=400, idx=index)
                 context.set_response_header(index, "x-slipway-error", "IMAGE_TRUNCATED")
                 return json.dumps({"error": 'IMAGE_TRUNCATED: it "ends"', "code": "IMAGE_TRUNCATED"}).encode()
+            if body == b"fail" or body == b"fail" + self.version.encode():
+                context.set_response_status(code=500, idx=index)
+                context.set_response_header(index, "x-slipway-error", "NETWORK_FAILED")
+                return json.dumps({"error": "NETWORK_FAILED: it answers NaN", "code": "NETWORK_FAILED"}).encode()
             if body.startswith(b"sleep"):
                 time.sleep(float(body[5:]))
         told = {"version": self.version, "bytes": len(body), "kind": type(body).__name__, "field": name,
