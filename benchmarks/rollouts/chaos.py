@@ -27,7 +27,7 @@ from slipway.errors import BenchmarkFailed
 from slipway.experiment import BUCKETS, Experiment, read
 
 #: Long enough that every kill and its recovery fall into the walk.
-PLAN = ("--steps", "20%,40%,60%,100%", "--bake", "12", "--auto")
+PLAN = ("--steps", "20%,40%,60%,100%", "--bake", "15", "--auto")
 _LIMIT = 600.0
 _CALM = 2.0
 _WATCH = 0.05
@@ -79,7 +79,7 @@ def run_chaos(project: Project, model: str, version: int, open_traffic: Callable
         with _Walk(project, model) as walk:
             project.until(lambda: _controller(project) is not None, "the controller runs", 60.0)
             for event, victim in _VICTIMS:
-                outcomes.append(_strike(project, traffic, event, victim))
+                outcomes.append(_strike(project, model, traffic, event, victim))
             project.until(lambda: not project.rollout(model).active, "the rollout is over", _LIMIT)
         state = project.rollout(model)
         time.sleep(_CALM)
@@ -121,8 +121,12 @@ class _Walk:
             last = now
 
 
-def _strike(project: Project, traffic: Traffic, event: str, victim: Callable[[Project], int | None]) -> Outcome:
+def _strike(
+    project: Project, model: str, traffic: Traffic, event: str, victim: Callable[[Project], int | None]
+) -> Outcome:
     """Kills, and waits until all is well again: requests answered for a while, and the process there anew."""
+    if not project.rollout(model).active:
+        raise BenchmarkFailed(f"the rollout was over before {event} was killed")
     before = victim(project)
     if before is None:
         raise BenchmarkFailed(f"{event} does not run, so it cannot be killed")

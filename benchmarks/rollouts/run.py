@@ -102,6 +102,24 @@ class RolloutsReport:
         found = self.chaos.outcomes if self.chaos else ()
         return [item.cells()[: len(CHAOS_COLUMNS)] for item in found]
 
+    def problems(self) -> list[str]:
+        """What should not have happened, in words."""
+        found = []
+        for item in self.endings:
+            wanted = "promoted" if item.scenario == GOOD else "aborted"
+            if item.status != wanted:
+                found.append(f"{item.scenario}: {item.status} instead of {wanted}")
+            if item.failed:
+                found.append(f"{item.scenario}: {item.failed} requests failed for their clients")
+        if self.weights and (failed := sum(change.failed for change in self.weights.changes)):
+            found.append(f"weights: {failed} requests failed")
+        if self.chaos:
+            seen = {"wrong versions": self.chaos.wrong_version, "steps back": self.chaos.steps_back}
+            seen |= {"exposures not stored": self.chaos.not_stored}
+            found += [f"chaos: {number} {what}" for what, number in seen.items() if number]
+            found += [] if self.chaos.status == "promoted" else [f"chaos: {self.chaos.status}"]
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
@@ -134,9 +152,22 @@ def run(settings: Settings, options: Options, progress: Progress = lambda text: 
     finally:
         _end(project.settings.state_dir)
         (folder / "transcript.txt").write_text("\n".join(project.transcript) + "\n", encoding="utf-8")
-    (folder / "rollouts.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
+        (folder / "rollouts.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
     progress(f"written to {os.path.relpath(folder)}")
+    _refuse(report)
     return report
+
+
+def _refuse(report: RolloutsReport) -> None:
+    """A figure of something that went wrong is no figure."""
+    problems = report.problems()
+    if problems:
+        raise BenchmarkFailed(
+            "a rollout did not go as it should",
+            observed="; ".join(problems),
+            expected="good versions promoted, flawed ones aborted, no client the worse for it",
+            fix=f"see {os.path.relpath(report.folder)} and {PLACE}/run/logs",
+        )
 
 
 def _afresh(folder: Path) -> Path:

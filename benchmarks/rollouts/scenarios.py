@@ -25,6 +25,8 @@ RULES = {
     "accuracy_required": "true",
     "latency.margin": "1.0",
 }
+#: The one that is written, and those before it.
+_ACCESS_LOGS = "edge-access*.jsonl"
 _LIMIT = 600.0
 #: Traffic goes on so long after the end: who still reaches the canary then?
 _AFTER = 2.0
@@ -83,9 +85,10 @@ def start_rollout(project: Project, model: str, version: int, plan: Sequence[str
 
 
 def exposures(state_dir: Path, experiment: str) -> list[dict[str, Any]]:
-    """The edge's log lines of one experiment; a last line that is half written is left out."""
-    text = (state_dir / "logs" / "edge-access.jsonl").read_text(encoding="utf-8", errors="replace")
-    rows = [json.loads(line) for line in text.rpartition("\n")[0].splitlines()]
+    """The edge's log lines of one experiment, those of rotated files too; a last line that is half written is left
+    out."""
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in (state_dir / "logs").glob(_ACCESS_LOGS)]
+    rows = [json.loads(line) for text in texts for line in text.rpartition("\n")[0].splitlines()]
     return [row for row in rows if row.get("experiment") == experiment]
 
 

@@ -116,6 +116,9 @@ class Traffic:
             error, accepted = str(problem), False
         except SlipwayError as problem:
             error = str(problem)
+        except Exception as problem:
+            # whatever it is, it is a request that failed and not a client that falls silent
+            error = f"{type(problem).__name__}: {problem}"
         del self._waiting[index]
         label, failed = _label_of(answer)
         version = int(answer.version or 0) if answer else 0
