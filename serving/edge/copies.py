@@ -45,7 +45,9 @@ def counted(state: State, model: str, version: int) -> Copies | None:
 
 
 def _copies(totals: dict[str, int]) -> Copies:
-    queued, dropped = totals.get("pending_active", 0), totals.get("pending_overflow", 0)
+    queued = totals.get("pending_active", 0)
+    # for want of a connection, or with one that is busy: which of them is a matter of moments
+    dropped = totals.get("pending_overflow", 0) + totals.get("active_overflow", 0)
     return Copies(
         sent=totals.get("total", 0) + queued,
         waiting=totals.get("active", 0) + queued,
