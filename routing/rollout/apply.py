@@ -43,7 +43,7 @@ def apply(state: RolloutState, place: Place, now: float) -> RolloutState:
     if state.status in EXPOSED and (after := _overtaken(state, place, now)) is not None:
         return after
     if state.status in ("running", "holding"):
-        return _expose(state, place)
+        return _expose(state, place, now)
     if state.status == "promoting":
         return _promote(state, place, now)
     if state.status == "aborting":
@@ -73,9 +73,13 @@ def is_served(place: Place, model: str) -> bool:
     return ours and found is not None and found.model(model) is not None
 
 
-def _expose(state: RolloutState, place: Place) -> RolloutState:
-    _write(place, experiment_of(state))
-    return state
+def _expose(state: RolloutState, place: Place, now: float) -> RolloutState:
+    """A share that comes into force later than the state says (its writer was killed before it wrote the experiment)
+    begins now: requests of the time between had the old one, and would be counted against the new."""
+    before, wanted = _on_disk(place, state.model), experiment_of(state)
+    _write(place, wanted)
+    late = before is None or wanted is None or before.id != wanted.id or before.arms != wanted.arms
+    return machine.exposed(state, now) if late else state
 
 
 def _overtaken(state: RolloutState, place: Place, now: float) -> RolloutState | None:

@@ -24,6 +24,9 @@ from slipway.repository import Pointer
 #: What fixes which unit sees what, and what is analysed: a change of these is another experiment.
 _IDENTITY = ("canary", "units", "override", "layer")
 
+#: Seconds in which a share that was decided is in force: what is counted begins later anyway.
+_AT_ONCE = 1.0
+
 
 class Decided(Protocol):
     """What a transition needs of a verdict."""
@@ -145,6 +148,14 @@ def abort(state: RolloutState, why: tuple[str, ...], now: float) -> RolloutState
 def aborted(state: RolloutState, now: float) -> RolloutState:
     """Traffic is back."""
     return _note(state, now, "aborted", state.reasons)
+
+
+def exposed(state: RolloutState, now: float) -> RolloutState:
+    """The present share has come into force at ``now``; what was written just before is near enough."""
+    if not state.segments or now - state.segments[-1].since <= _AT_ONCE:
+        return state
+    last = state.segments[-1].model_copy(update={"since": now})
+    return state.model_copy(update={"segments": (*state.segments[:-1], last), "step_started": now})
 
 
 def stop(state: RolloutState, why: tuple[str, ...], now: float) -> RolloutState:

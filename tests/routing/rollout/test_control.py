@@ -1,6 +1,7 @@
 """What people ask of rollouts, on a real repository, with a server that is told of by its state file."""
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,3 +220,18 @@ def test_layers_exclude_and_other_models_run_side_by_side(settings: Settings, tm
     with pytest.raises(RolloutRefused, match="would share units"):
         changes(settings, Routes.model_validate({"models": declared}))
     assert machine.begin("a", TEN, 1, 0.0).experiment != machine.begin("a", TEN, 1, 0.0).experiment
+
+
+def test_a_share_that_comes_into_force_late_is_counted_from_then(settings: Settings) -> None:
+    """Its writer was killed between the state and the experiment; requests of the time between had the old share."""
+    plan = RoutePlan.model_validate({"canary": 2, "steps": ["10%", "50%"], "bake": 0, "auto": True})
+    began = time.time() - 60
+    state = machine.begin("digits", plan, 1, began)
+    states.write(settings.repository, state)
+    late = control.touch(settings, "digits")
+    assert late.segments[-1].since == late.step_started > began + 59
+    states.write(settings.repository, machine.next_step(late, time.time() - 30, ("because",)))
+    corrected = control.touch(settings, "digits")
+    assert [item.share for item in corrected.segments] == [0.1, 0.5]
+    assert corrected.segments[-1].since == corrected.step_started > time.time() - 5
+    assert control.touch(settings, "digits") == corrected
