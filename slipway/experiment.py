@@ -6,18 +6,31 @@ repository follows it. Without the file, every request that names no version goe
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from slipway.errors import ExperimentInvalid
-from slipway.files import write_atomically
+from slipway.files import remove_whatever, write_atomically
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 FILE_NAME = "experiment.json"
 #: Shares are whole numbers of these: a unit's bucket is 0..BUCKETS-1.
 BUCKETS = 10_000
+#: What the edge's copies in flight, and the time of a try in seconds, may be.
+MOST_COPIES = 64
+TRY_SECONDS = (0.1, 3600.0)
+_NAME = "[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+_HEADER, _UNIT = re.compile(_NAME), re.compile(f"(header|cookie):{_NAME}")
+_VISIBLE = re.compile(r"[ -~]{1,256}")
+#: How pydantic reads these classes from a file: as they are written, or not at all.
+_AS_WRITTEN: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,8 @@ class Arm:
     ``start`` never changes in an experiment's life, so a larger width takes nobody out.
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = _AS_WRITTEN
+
     version: int
     start: int
     width: int
@@ -35,6 +50,8 @@ class Arm:
 @dataclass(frozen=True)
 class Shadow:
     """Copies to ``version`` that nobody sees: of ``buckets`` in BUCKETS requests, at most ``concurrency`` at a time."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _AS_WRITTEN
 
     version: int
     buckets: int = BUCKETS
@@ -47,6 +64,8 @@ class Layer:
 
     Units whose bucket in the layer is ``start..start+width-1`` take part; the others see the stable version.
     """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _AS_WRITTEN
 
     name: str
     start: int = 0
@@ -64,6 +83,8 @@ class Experiment:
     their images. ``fallback``: a failed answer of an arm is asked again of the stable version, and after
     ``try_timeout`` seconds one that has not come.
     """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _AS_WRITTEN
 
     model: str
     id: str
@@ -93,35 +114,81 @@ class Experiment:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Experiment:
-        """Raises ExperimentInvalid."""
-        try:
-            arms = tuple(Arm(**arm) for arm in values.get("arms", ()))
-            shadow, layer = values.get("shadow"), values.get("layer")
-            experiment = cls(
-                **{
-                    **values,
-                    "arms": arms,
-                    "shadow": Shadow(**shadow) if shadow else None,
-                    "layer": Layer(**layer) if layer else None,
-                    "units": tuple(values.get("units", ("header:x-unit-id",))),
-                }
-            )
-        except TypeError as problem:
-            raise ExperimentInvalid("an experiment has unknown or missing fields", observed=str(problem)) from problem
-        experiment._check()
-        return experiment
+    def from_json(cls, text: str | bytes) -> Experiment:
+        """Raises ExperimentInvalid for what is no experiment: nothing is converted, left out or added."""
+        from pydantic import ValidationError
 
-    def _check(self) -> None:
+        try:
+            found = _reader().validate_json(text)
+        except ValidationError as problem:
+            item = problem.errors(include_url=False)[0]
+            place = ".".join(map(str, item["loc"]))
+            raise ExperimentInvalid(
+                f"not an experiment: {place}: {item['msg']}" if place else f"not an experiment: {item['msg']}",
+                observed=f"{item['input']!r:.80}",
+            ) from problem
+        found.check()
+        return found
+
+    def check(self) -> None:
+        """Raises ExperimentInvalid for a value that the edge could not follow."""
+        for name, value, least, most in self._numbers():
+            if value < least or (most is not None and value > most):
+                raise ExperimentInvalid(
+                    f"{name} of an experiment is out of its range",
+                    observed=value,
+                    expected=f"{least} or more" if most is None else f"{least} to {most}",
+                )
+        for name, text, pattern in self._texts():
+            if not pattern.fullmatch(text):
+                raise ExperimentInvalid(
+                    f"{name} of an experiment cannot be used", observed=repr(text)[:80], expected=pattern.pattern
+                )
+        self._check_ranges()
+
+    def _numbers(self) -> list[tuple[str, float, float, float | None]]:
+        """Name, value, least and most of every number; ranges of buckets have a check of their own."""
+        versions = (self.stable, *(arm.version for arm in self.arms), *self.allow.values())
+        shadow = self.shadow or Shadow(self.stable)
+        return [
+            *(("a version", version, 1, None) for version in (*versions, shadow.version)),
+            ("shadow.buckets", shadow.buckets, 0, BUCKETS),
+            ("shadow.concurrency", shadow.concurrency, 1, MOST_COPIES),
+            ("record", self.record, 0, BUCKETS),
+            ("compare", self.compare, 0, BUCKETS),
+            ("compare_concurrency", self.compare_concurrency, 1, MOST_COPIES),
+            ("try_timeout", self.try_timeout, *TRY_SECONDS),
+        ]
+
+    def _texts(self) -> list[tuple[str, str, re.Pattern[str]]]:
+        return [
+            *((name, getattr(self, name), _VISIBLE) for name in ("model", "id", "salt")),
+            *(("layer.name", layer.name, _VISIBLE) for layer in (self.layer,) if layer is not None),
+            *(("a unit's source", unit, _UNIT) for unit in self.units),
+            ("override", self.override, _HEADER),
+        ]
+
+    def _check_ranges(self) -> None:
         ranges = sorted((arm.start, arm.start + arm.width) for arm in self.arms)
-        inside = all(0 <= start <= stop <= BUCKETS for start, stop in ranges)
+        layer = self.layer or Layer("all")
+        inside = all(
+            0 <= start <= stop <= BUCKETS for start, stop in (*ranges, (layer.start, layer.start + layer.width))
+        )
         apart = all(left[1] <= right[0] for left, right in itertools.pairwise(ranges))
         if not (inside and apart):
             raise ExperimentInvalid(
-                "the arms of an experiment overlap or exceed all units",
+                "the arms of an experiment, or its part of a layer, overlap or exceed all units",
                 observed=str([(arm.version, arm.start, arm.width) for arm in self.arms]),
                 expected=f"disjoint ranges within 0..{BUCKETS}",
             )
+
+
+@functools.cache
+def _reader() -> TypeAdapter[Experiment]:
+    """Made when the first file is read: most commands read none, and pydantic takes its time to load."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Experiment)
 
 
 def path_of(repository: Path, model: str) -> Path:
@@ -130,24 +197,32 @@ def path_of(repository: Path, model: str) -> Path:
 
 
 def read(repository: Path, model: str) -> Experiment | None:
-    """The experiment of ``model``; None without one. Raises ExperimentInvalid for a file that cannot be understood."""
+    """The experiment of ``model``; None without one. Raises ExperimentInvalid for a file that cannot be understood,
+    whatever is wrong with it."""
+    path = path_of(repository, model)
     try:
-        text = path_of(repository, model).read_text(encoding="utf-8")
-    except FileNotFoundError:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as problem:
+        raise ExperimentInvalid(f"{path} cannot be read", observed=str(problem)) from problem
     try:
-        values = json.loads(text)
-    except ValueError as problem:
-        raise ExperimentInvalid(f"{path_of(repository, model)} is not JSON", observed=str(problem)) from problem
-    return Experiment.from_dict(values)
+        found = Experiment.from_json(text)
+    except ExperimentInvalid as problem:
+        raise ExperimentInvalid(
+            f"{path}: {problem.message}", observed=problem.observed, expected=problem.expected
+        ) from problem
+    if found.model != model:
+        raise ExperimentInvalid(f"{path} is of another model", observed=found.model, expected=model)
+    return found
 
 
 def write(repository: Path, experiment: Experiment) -> None:
-    """Replaces the experiment; servers follow within a second."""
-    experiment._check()
+    """Replaces the experiment; servers follow within a second. Raises ExperimentInvalid."""
+    experiment.check()
     write_atomically(path_of(repository, experiment.model), json.dumps(experiment.to_dict(), indent=1))
 
 
 def remove(repository: Path, model: str) -> None:
     """Ends the experiment: every unit sees the pointer's version."""
-    path_of(repository, model).unlink(missing_ok=True)
+    remove_whatever(path_of(repository, model))

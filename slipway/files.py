@@ -1,9 +1,10 @@
-"""Files that are either wholly there or not there: atomic writes, fsync of directories, sha256."""
+"""Files that are either wholly there or not there: atomic writes, removal, fsync of directories, sha256."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -39,6 +40,17 @@ def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> Non
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def remove_whatever(path: Path) -> None:
+    """Removes what lies at the place of a file, if anything: also a folder that got there by mistake."""
+    try:
+        path.unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError):
+        # unlink(2) of a folder fails with either, by the system
+        if not path.is_dir():
+            raise
+        shutil.rmtree(path)
 
 
 def sync_file(path: Path) -> None:

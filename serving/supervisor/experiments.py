@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from serving.edge.experiments import LiveExperiment
 from serving.json_log import ComponentLog
 from serving.supervisor.fleet.fleet import Served
@@ -17,7 +19,7 @@ class Experiments:
 
     def __init__(self, repository: Repository, log: ComponentLog) -> None:
         self._repository, self._log = repository, log
-        self._stamps: dict[str, tuple[int, int] | None] = {}
+        self._stamps: dict[str, tuple[int, ...] | None] = {}
         self._found: dict[str, Experiment] = {}
 
     def live(self, served: Served) -> tuple[LiveExperiment, ...]:
@@ -32,20 +34,27 @@ class Experiments:
         return tuple(followed)
 
     def _refresh(self, model: str) -> None:
-        try:
-            status = experiment.path_of(self._repository.path, model).stat()
-            stamp = (status.st_mtime_ns, status.st_ino)
-        except FileNotFoundError:
-            stamp = None
+        """What is wrong with one model's file is of no concern to the others, nor to the servers."""
+        stamp = _stamp(experiment.path_of(self._repository.path, model))
         if model in self._stamps and self._stamps[model] == stamp:
             return
         self._stamps[model] = stamp
         self._found.pop(model, None)
         try:
             found = experiment.read(self._repository.path, model)
-        except ExperimentInvalid as problem:
-            self._log.error("an experiment cannot be read and is not followed", model=model, reason=str(problem))
+        except Exception as problem:
+            text = str(problem) if isinstance(problem, ExperimentInvalid) else repr(problem)
+            self._log.error("an experiment cannot be read and is not followed", model=model, reason=text)
             return
         if found is not None:
             self._found[model] = found
             self._log.info("experiment", model=model, id=found.id, arms=[[a.version, a.width] for a in found.arms])
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Changes with the file; with what may be done to it too, so that one that was unreadable is read again."""
+    try:
+        status = path.stat()
+    except OSError as problem:
+        return (problem.errno or 0,)
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino

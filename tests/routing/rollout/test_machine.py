@@ -1,5 +1,6 @@
 """The transitions, as a table; and that no walk ever takes a unit out of the canary."""
 
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -191,7 +192,7 @@ def test_units_only_join_until_all_leave_at_once(shares: list[int], events: list
     assert set(widths[gone:]) <= {None}
     for item in seen:
         if item is not None:
-            Experiment.from_dict(item.to_dict())
+            assert Experiment.from_json(json.dumps(item.to_dict())) == item
 
 
 def width_of(item: Experiment | None) -> int | None:
