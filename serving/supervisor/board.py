@@ -102,6 +102,15 @@ class Board:
         with self._lock:
             return model in self._records and version in self._records[model].answered
 
+    def reloading(self, model: str) -> int | None:
+        """The pointer's version while it is loaded again: it answered before, and has not failed."""
+        with self._lock:
+            record = self._records.get(model)
+            if record is None or record.desired.pointer not in record.answered:
+                return None
+            state = record.states.get(record.desired.pointer)
+            return state.version if state is not None and state.state == "loading" else None
+
     def failed(self, model: str) -> set[int]:
         """Versions that are not tried again."""
         with self._lock:
@@ -161,12 +170,12 @@ class Board:
 
     def _touch(self, record: _Record) -> None:
         self.changes += 1
-        ready = [v for v, item in record.states.items() if item.state == "ready" and v in record.desired.active]
+        ready = [version for version in record.desired.answering if self._is_ready(record, version)]
         if record.desired.pointer in ready:
             record.routed = record.desired.pointer
         elif record.routed not in ready and ready:
-            # the pointer's version is not usable: the most wanted of the others, in the order of `active`
-            record.routed = next(version for version in record.desired.active if version in ready)
+            # the pointer's version is not usable: the one that was stable before it
+            record.routed = ready[0]
         elif record.routed is not None and (
             self._failed(record, record.routed) or record.routed not in record.desired.published
         ):
@@ -185,13 +194,17 @@ class Board:
                 record.network_routes[name] = known[name]
 
     def _answers(self, record: _Record) -> bool:
-        state = record.states.get(record.routed) if record.routed is not None else None
-        return state is not None and state.state == "ready"
+        return record.routed is not None and self._is_ready(record, record.routed)
 
     def _forgive(self, record: _Record, version: int) -> None:
         if self._failed(record, version):
             del record.states[version]
             self.changes += 1
+
+    @staticmethod
+    def _is_ready(record: _Record, version: int) -> bool:
+        state = record.states.get(version)
+        return state is not None and state.state == "ready"
 
     @staticmethod
     def _failed(record: _Record, version: int) -> bool:

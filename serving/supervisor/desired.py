@@ -20,6 +20,7 @@ class DesiredModel:
     pointer's, the newest.
     ``networks``: Triton model name -> the active versions that have it. ``called``: version -> the networks it calls
     by BLS, empty when the public model opens its networks itself. ``pointer_updated``: the pointer's stamp, or "".
+    ``previous``: the version before the pointer's, while it is active.
     """
 
     model: str
@@ -30,6 +31,14 @@ class DesiredModel:
     networks: dict[str, tuple[int, ...]]
     called: dict[int, tuple[str, ...]]
     pointer_updated: str = ""
+    previous: int | None = None
+
+    @property
+    def answering(self) -> tuple[int, ...]:
+        """Versions that may answer requests without one, the most wanted first: those that were made stable. What is
+        loaded besides (an arm, a shadow, the newest) is there to be tried, and answers whom it is told to."""
+        wanted = dict.fromkeys((self.pointer, self.previous))
+        return tuple(version for version in wanted if version in self.active)
 
 
 def read_desired(repository: Repository, model: str, load_previous: bool = True) -> DesiredModel:
@@ -62,6 +71,7 @@ def read_in_process(repository: Repository, model: str, load_previous: bool = Tr
         networks={},
         called={},
         pointer_updated=pointer.updated,
+        previous=previous,
     )
 
 

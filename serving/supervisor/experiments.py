@@ -15,7 +15,8 @@ from slipway.repository import Repository
 
 class Experiments:
     """What divides the requests of each model. An experiment whose stable version is not the one that answers is not
-    followed: its arms were chosen against another."""
+    followed: its arms were chosen against another. While that version is only loaded again, it is followed: units keep
+    their versions, and what waits for the stable one is repeated by the edge."""
 
     def __init__(self, repository: Repository, log: ComponentLog) -> None:
         self._repository, self._log = repository, log
@@ -28,7 +29,7 @@ class Experiments:
         for model in served.models():
             self._refresh(model)
             found = self._found.get(model)
-            if found is not None and routed.get(model) == found.stable:
+            if found is not None and found.stable in (routed.get(model), served.reloading(model)):
                 ready = tuple(sorted(set(served.ready_versions(model)) & set(found.versions)))
                 followed.append(LiveExperiment(found, ready))
         return tuple(followed)

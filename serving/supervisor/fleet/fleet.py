@@ -27,6 +27,9 @@ class Served(Protocol):
     def default_versions(self) -> dict[str, int]:
         """Model or network -> the version of requests without one."""
 
+    def reloading(self, model: str) -> int | None:
+        """The pointer's version while it is loaded again."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -55,6 +58,10 @@ class View:
         last = {model: version for model, version in self.elsewhere.items() if model in pointers}
         routes = last | self.board.default_versions()
         return routes | {model: pointer for model, pointer in pointers.items() if pointer in ready(model)}
+
+    def reloading(self, model: str) -> int | None:
+        """As in Board."""
+        return self.board.reloading(model)
 
     def places(self) -> Places:
         """Where each version is proven; versions that are so nowhere are left out."""

@@ -10,7 +10,8 @@ from serving.supervisor.desired import DesiredModel
 
 def desired(pointer: int, *active: int, published: tuple[int, ...] = (1, 2, 3)) -> DesiredModel:
     networks = {"digits.onnx": active}
-    return DesiredModel("digits", pointer, published, active, "fused", networks, {})
+    previous = active[1] if len(active) > 1 else None
+    return DesiredModel("digits", pointer, published, active, "fused", networks, {}, previous=previous)
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_a_network_moves_when_its_new_version_answered_and_goes_with_the_last_th
     assert board.default_versions() == {"digits": 2, "digits.onnx": 1}, "version 2 of the network is not proven"
     board.mark_network("digits", "digits.onnx", (1, 2))
     assert board.default_versions() == {"digits": 2, "digits.onnx": 2}
-    board.observe(DesiredModel("digits", 2, (1, 2), (2, 1), "fused", {"digits.onnx": (1,)}, {}))
+    board.observe(DesiredModel("digits", 2, (1, 2), (2, 1), "fused", {"digits.onnx": (1,)}, {}, previous=1))
     assert board.default_versions() == {"digits": 2}
 
 
@@ -117,3 +118,26 @@ def test_a_removed_model_is_forgotten(board: Board) -> None:
     board.mark("digits", 1, "ready")
     board.forget("digits")
     assert board.models() == [] and board.default_versions() == {}
+
+
+@pytest.mark.parametrize("previous", [1, None])
+def test_a_version_that_is_tried_answers_nobody_else(previous: int | None) -> None:
+    """Version 2 is an arm, a shadow or the newest: it may be the very one that is judged bad."""
+    board = Board()
+    active = (3, 2, 1) if previous else (3, 2)
+    board.observe(DesiredModel("m", 3, (1, 2, 3), active, "in process", {}, {}, previous=previous))
+    board.mark("m", 2, "ready")
+    assert board.default_versions() == {} and not board.all_routed()
+    for version in active:
+        board.mark("m", version, "ready")
+    board.mark("m", 3, "loading")
+    # with nothing else that answers, the route stays, and requests are repeated until the version is back
+    assert board.default_versions() == {"m": previous or 3}
+    assert board.reloading("m") == 3
+    board.all_loading()
+    board.mark("m", 2, "ready")
+    assert board.default_versions() == {"m": previous or 3}
+    board.mark("m", 3, "ready")
+    assert board.default_versions() == {"m": 3} and board.reloading("m") is None
+    board.mark("m", 3, "failed", "wrong")
+    assert board.default_versions() == {} and board.reloading("m") is None

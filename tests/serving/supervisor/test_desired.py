@@ -32,6 +32,7 @@ def test_pointer_previous_and_newest_are_active_in_this_order(repository: Reposi
     repository.set_pointer("colour", 2)
     found = read_desired(repository, "colour")
     assert (found.pointer, found.active, found.published) == (2, (2, 3, 4), (1, 2, 3, 4))
+    assert found.answering == (2, 3), "the newest is loaded, and has not been promoted"
     assert read_desired(repository, "colour", load_previous=False).active == (2, 4)
 
 

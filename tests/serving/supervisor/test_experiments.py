@@ -77,3 +77,15 @@ def test_a_file_whose_time_was_set_back_is_read_again(tmp_path: Path, found: Exp
         path.write_bytes(content)
         os.utime(path, ns=(before, before))
         assert followed(found, board) == expected
+
+
+def test_an_experiment_goes_on_while_its_stable_version_is_loaded_again(found: Experiments, board: Board) -> None:
+    board.observe(DesiredModel("m", 1, (1, 2, 3), (1, 2, 3), "in process", {}, {}, previous=3))
+    board.mark("m", 3, "ready")
+    board.mark("m", 1, "loading")
+    assert board.default_versions()["m"] == 3 and followed(found, board) == ["m", "n"]
+    board.mark("m", 1, "failed", "wrong")
+    assert followed(found, board) == ["n"], "its arms were chosen against version 1"
+    board.mark("m", 1, "ready")
+    board.observe(DesiredModel("m", 3, (1, 2, 3), (3, 2, 1), "in process", {}, {}, previous=1))
+    assert followed(found, board) == ["n"], "the pointer was moved"

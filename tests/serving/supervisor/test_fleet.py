@@ -181,6 +181,8 @@ def test_places_are_this_machine_and_the_servers_with_a_proof(repository: Reposi
 
 
 def test_the_pointers_version_is_the_default_where_only_another_server_has_it(repository: Repository) -> None:
+    for version in (2, 1):
+        repository.set_pointer("colour", version)
     board = board_of(repository, v1="failed", v2="ready")
     assert board.default_versions() == {"colour": 2}
     view = View(board, {"a:1": frozenset({("colour", 1)})})
