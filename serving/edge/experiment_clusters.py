@@ -100,11 +100,13 @@ def clusters(config: EdgeConfig, live: LiveExperiment) -> list[Json]:
     if live.shadow is not None and found.shadow is not None:
         copied[live.shadow] = found.shadow.concurrency
     for transport in ("http", "grpc"):
-        made.append(_version(config, version_name(found.model, found.stable, transport), found.stable, transport))
+        stable = version_name(found.model, found.stable, transport)
+        made.append(_version(config, stable, found.stable, transport, MAX_REQUESTS))
         made.append(_again(config, found.model, found.stable, transport))
         for arm in live.arms:
             cluster = _version(config, version_name(found.model, arm, transport), arm, transport)
-            made.append({**cluster, "outlier_detection": _EJECTION})
+            # without a fallback nobody else answers: an ejected arm's units would get nothing at all
+            made.append({**cluster, "outlier_detection": _EJECTION} if found.fallback else cluster)
             made.append(_aggregate(config, found.model, arm, found.stable, transport))
         for version, limit in copied.items():
             made.append(_version(config, copies(found.model, version, transport), version, transport, limit))
@@ -116,9 +118,8 @@ def _spread(config: EdgeConfig, named: dict[str, Json], places: Places) -> None:
     for key, names in places.items():
         for transport in fleet_clusters.TRANSPORTS:
             for name in fleet_clusters.cluster_names(key, names, transport):
-                own = name == version_name(*key, transport)
-                if own and "outlier_detection" not in named.get(name, {}):
-                    named[name] = _version(config, name, key[1], transport, MAX_REQUESTS)
+                if name == version_name(*key, transport):
+                    named.setdefault(name, _version(config, name, key[1], transport, MAX_REQUESTS))
                 if name in named:
                     named[name] = fleet_clusters.spread(config, named[name], names, transport)
 
