@@ -136,6 +136,11 @@ def discovery_response(config: EdgeConfig, experiments: Sequence[LiveExperiment]
     return {"version_info": digest, "resources": resources}
 
 
+def names(config: EdgeConfig, experiments: Sequence[LiveExperiment], places: Places = _NOWHERE) -> frozenset[str]:
+    """The clusters that routes of these may name."""
+    return frozenset(cluster["name"] for cluster in discovery_response(config, experiments, places)["resources"])
+
+
 def update(config: EdgeConfig, experiments: Sequence[LiveExperiment], places: Places = _NOWHERE) -> None:
     """Replaces the clusters of versions; requests under way in clusters that go are finished."""
     replace_watched(config.clusters_path, config.work_dir, discovery_response(config, experiments, places))

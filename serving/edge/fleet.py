@@ -19,11 +19,6 @@ HERE = "here"
 _RETRIES_ON_OTHERS = 5
 
 
-def lasting(before: Places, wanted: Places) -> Places:
-    """``wanted``, and what was there before and is nowhere now: a request between two tries asks the own engine."""
-    return {**dict.fromkeys(before, (HERE,)), **wanted}
-
-
 def metadata(places: Places) -> Json:
     """What ``lua/fleet.lua`` reads: per model, its versions that have places, and whether this machine is one."""
     table: Json = {}

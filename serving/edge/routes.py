@@ -122,7 +122,8 @@ def route_configuration(config: EdgeConfig, routes: EdgeRoutes) -> Json:
         "@type": _ROUTE_TYPE,
         "name": ROUTE_TABLE,
         "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": table}],
-        # clusters of experiments come and go; a route to one that is not there yet answers 503, which is repeated
+        # Clusters of versions come and go, and Envoy would refuse a whole table for one that is missing. It answers a
+        # request for that by 503 at once (flags NC), which nothing repeats: serving/supervisor/edge_clusters.py.
         "validate_clusters": False,
     }
 

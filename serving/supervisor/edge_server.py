@@ -8,19 +8,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serving import ports
-from serving.edge import admin, experiment_clusters, fleet, log_lines, routes
+from serving.edge import admin, log_lines, routes
 from serving.edge import config as edge_config
 from serving.edge.process import EdgeConfig, command
 from serving.edge.routes import EdgeRoutes
 from serving.json_log import ComponentLog, open_log
+from serving.supervisor.edge_clusters import EdgeClusters
 from serving.supervisor.engine import Addresses
 from serving.supervisor.process import ManagedProcess
 from slipway.errors import ServerNotRunning, ServerStartFailed
 from slipway.settings import Settings
 
 _READY_POLL = 0.05
-#: A new experiment waits this long for its clusters; then its routes are written anyway and requests are repeated.
-_CLUSTERS_SECONDS = 1.0
 _ROTATE_SECONDS = 20.0
 _ACCESS_LOG_BYTES = 64 << 20
 
@@ -56,10 +55,12 @@ class EdgeServer:
     log: ComponentLog
     process: ManagedProcess | None = None
     _routes: EdgeRoutes = field(default_factory=lambda: EdgeRoutes(ready=False))
+    _clusters: EdgeClusters = field(init=False)
     _lines: ComponentLog = field(init=False)
     _rotate_at: float = field(default_factory=lambda: time.monotonic() + _ROTATE_SECONDS)
 
     def __post_init__(self) -> None:
+        self._clusters = EdgeClusters(self.log)
         self._lines = open_log("envoy", self.config.log_dir)
 
     @property
@@ -71,6 +72,7 @@ class EdgeServer:
         """Writes the configuration, starts Envoy and waits until it listens. Raises ServerStartFailed."""
         self.config.work_dir.mkdir(parents=True, exist_ok=True)
         edge_config.write(self.config, self._routes)
+        self._clusters.started(self.config, self._routes)
         argv, environment = command(self.config)
         self.process = ManagedProcess("envoy", argv, environment, self._line, self.config.work_dir)
         self.log.info("envoy started", pid=self.process.pid, http=self.config.http_port, grpc=self.config.grpc_port)
@@ -81,27 +83,14 @@ class EdgeServer:
             time.sleep(_READY_POLL)
 
     def update(self, wanted: EdgeRoutes) -> None:
-        """Replaces the live routes when they differ."""
+        """Replaces the live routes when they differ. Call it often: what Envoy is not ready for yet waits for the next
+        call. While no Envoy runs, the routes are those that the next one starts with."""
+        if self.process is not None and not self.died:
+            wanted = self._clusters.admit(self.config, self._routes, wanted)
         if wanted != self._routes:
-            before, self._routes = self._routes, wanted
-            self._add_clusters(before, wanted)
+            self._routes = wanted
             routes.update(self.config, wanted)
             self.log.info("routes", ready=wanted.ready, versions=wanted.default_versions)
-
-    def _add_clusters(self, before: EdgeRoutes, wanted: EdgeRoutes) -> None:
-        """Clusters before the routes to them. Those of the routes before stay until the next change: a request may be
-        between two tries, and would find no host in a cluster that is gone."""
-        same = wanted.experiments == before.experiments and wanted.places == before.places
-        if same or not (wanted.experiments or wanted.places or before.places):
-            return
-        found = (*wanted.experiments, *before.experiments)
-        places = fleet.lasting(before.places, wanted.places)
-        experiment_clusters.update(self.config, found, places)
-        try:
-            if not self.died and not experiment_clusters.wait_in_force(self.config, found, _CLUSTERS_SECONDS, places):
-                self.log.warning("the edge has not taken the clusters of versions yet")
-        except ServerNotRunning as problem:
-            self.log.warning("the edge did not take the clusters of versions", reason=str(problem))
 
     def rotate_access_log(self) -> None:
         """Renames the access log when it is too large; Envoy writes it and does not limit it."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serving.edge import config, experiment_clusters, fleet, process, routes
+from serving.edge import config, experiment_clusters, process, routes
 from serving.edge.experiments import LiveExperiment
 from serving.edge.fleet import HERE
 from serving.edge.process import EdgeConfig
@@ -108,11 +108,6 @@ def test_routes_lead_to_all_places_and_tries_to_another_host(edge: EdgeConfig) -
     assert found["m/2", True]["cluster"] == "m/2/grpc+stable"
     only = ways(edge, EdgeRoutes(True, {"m": 1}, (LIVE,), {("m", 2): (HERE,)}))
     assert only["m/1+copy", False]["cluster"] == "engine_http"
-
-
-def test_a_version_that_loses_its_places_keeps_its_cluster_for_waiting_tries() -> None:
-    assert fleet.lasting(PLACES, {("m", 1): (ONE,)}) == {("m", 1): (ONE,), ("m", 2): (HERE,), ("m", 3): (HERE,)}
-    assert fleet.lasting({}, {}) == {}
 
 
 def test_envoy_accepts_it(edge: EdgeConfig) -> None:
