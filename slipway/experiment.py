@@ -220,7 +220,10 @@ def read(repository: Path, model: str) -> Experiment | None:
 def write(repository: Path, experiment: Experiment) -> None:
     """Replaces the experiment; servers follow within a second. Raises ExperimentInvalid."""
     experiment.check()
-    write_atomically(path_of(repository, experiment.model), json.dumps(experiment.to_dict(), indent=1))
+    path = path_of(repository, experiment.model)
+    if path.is_dir():
+        remove_whatever(path)
+    write_atomically(path, json.dumps(experiment.to_dict(), indent=1))
 
 
 def remove(repository: Path, model: str) -> None:

@@ -55,16 +55,22 @@ class Controller:
             self._thread.submit(self._guard, "retention", self._book.tidy)
 
     def finished(self) -> bool:
-        """Whether nothing has needed a controller for a while; then the supervisor was told so."""
+        """Whether nothing has needed a controller for a while; then the supervisor was told so. Raises nothing: while
+        that cannot be known, the controller stays."""
+        found: list[bool] = []
+        self._guard("the end of the controller", lambda: found.append(self._released()))
+        return found == [True]
+
+    def close(self) -> None:
+        """Returns when nothing uses the book any more."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _released(self) -> bool:
         if companion.needed(self._settings):
             self._needed = time.monotonic()
         if time.monotonic() - self._needed < _IDLE_SECONDS:
             return False
         return companion.release_controller(self._settings)
-
-    def close(self) -> None:
-        """Returns when nothing uses the book any more."""
-        self._thread.shutdown(cancel_futures=True)
 
     def _guard(self, what: str, action: Callable[[], None]) -> None:
         try:

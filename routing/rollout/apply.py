@@ -118,7 +118,7 @@ def _abort(state: RolloutState, place: Place, now: float) -> RolloutState:
     if state.pointer_before is not None:
         pointer = place.repository.pointer_or_none(state.model)
         if pointer is not None and pointer.stable == state.plan.canary:
-            place.repository.restore_pointer(state.model, Pointer(**state.pointer_before), pointer)
+            place.repository.restore_pointer(state.model, state.pointer_before, pointer)
     return machine.aborted(state, now)
 
 

@@ -61,7 +61,7 @@ def stop(settings: Settings, model: str) -> RolloutState | None:
     except ExperimentInvalid:
         with states.locked(settings.repository, model):
             experiments.remove(settings.repository, model)
-            states.path_of(settings.repository, model).unlink(missing_ok=True)
+            states.remove(settings.repository, model)
         return None
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Protocol
 
@@ -125,7 +124,7 @@ def promote(state: RolloutState, now: float, why: tuple[str, ...]) -> RolloutSta
 
 def flipping(state: RolloutState, before: Pointer) -> RolloutState:
     """Remembers the pointer as it was, before it is moved."""
-    return state.model_copy(update={"pointer_before": asdict(before)})
+    return state.model_copy(update={"pointer_before": before})
 
 
 def promoted(state: RolloutState, now: float, why: tuple[str, ...] = ()) -> RolloutState:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from routing.plan.model import RoutePlan, Step
 from slipway.errors import ExperimentInvalid
-from slipway.files import write_atomically
+from slipway.files import remove_whatever, write_atomically
+from slipway.repository import Pointer
 from slipway.spec.base import Section
 
 FILE_NAME = "rollout.json"
@@ -32,7 +32,13 @@ ACTIVE: frozenset[str] = frozenset(("running", "holding", "promoting", "aborting
 EXPOSED: frozenset[str] = frozenset(("running", "holding", "promoting"))
 
 
-class Segment(Section):
+class _Kept(Section):
+    """A part of the file; times are real ones."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Segment(_Kept):
     """A time (epoch seconds) in which the canary's share stayed the same; ``until`` is None for the present one."""
 
     share: float
@@ -40,7 +46,7 @@ class Segment(Section):
     until: float | None = None
 
 
-class Transition(Section):
+class Transition(_Kept):
     """One change: when (epoch seconds), to which status and step (0-based), and why."""
 
     time: float
@@ -50,7 +56,7 @@ class Transition(Section):
     why: tuple[str, ...] = ()
 
 
-class RolloutState(Section):
+class RolloutState(_Kept):
     """One rollout of one model, and the last one when it is over.
 
     ``experiment`` and ``salt`` never change in a rollout's life: they are the assignment of units. ``step``: 0-based
@@ -70,7 +76,7 @@ class RolloutState(Section):
     status: Status = "running"
     reasons: tuple[str, ...] = ()
     history: tuple[Transition, ...] = Field(default=())
-    pointer_before: dict[str, Any] | None = None
+    pointer_before: Pointer | None = None
 
     @property
     def active(self) -> bool:
@@ -99,28 +105,35 @@ def path_of(repository: Path, model: str) -> Path:
 
 
 def read(repository: Path, model: str) -> RolloutState | None:
-    """The rollout of ``model``; None without one. Raises ExperimentInvalid for a file that cannot be understood."""
+    """The rollout of ``model``; None without one. Raises ExperimentInvalid for a file that cannot be understood,
+    whatever is wrong with it."""
     path = path_of(repository, model)
     try:
-        text = path.read_text(encoding="utf-8")
+        state = RolloutState.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        state = RolloutState.model_validate(json.loads(text))
-    except (ValueError, ValidationError) as problem:
-        raise ExperimentInvalid(
-            f"{path} cannot be understood",
-            observed=str(problem).splitlines()[0],
-            fix=f"`slipway route {model} --stop` ends the rollout and writes it anew",
-        ) from problem
+    except (OSError, ValidationError) as problem:
+        raise _invalid(model, f"{path} cannot be understood", str(problem).splitlines()[0]) from problem
+    if state.model != model:
+        raise _invalid(model, f"{path} is of another model", state.model, model)
     if state.plan.walk and not 0 <= state.step < len(state.plan.walk):
-        raise ExperimentInvalid(f"{path}: there is no step {state.step}", expected=f"0..{len(state.plan.walk) - 1}")
+        raise _invalid(model, f"{path}: there is no such step", str(state.step), f"0..{len(state.plan.walk) - 1}")
     return state
+
+
+def _invalid(model: str, message: str, observed: str, expected: str | None = None) -> ExperimentInvalid:
+    fix = f"`slipway route {model} --stop` ends the rollout and removes the file"
+    return ExperimentInvalid(message, observed=observed, expected=expected, fix=fix)
 
 
 def write(repository: Path, state: RolloutState) -> None:
     """Replaces the state in one step."""
     write_atomically(path_of(repository, state.model), state.model_dump_json(indent=1, exclude_defaults=True))
+
+
+def remove(repository: Path, model: str) -> None:
+    """Removes the state, whatever is wrong with it."""
+    remove_whatever(path_of(repository, model))
 
 
 def rolled_out(repository: Path) -> list[str]:

@@ -10,6 +10,7 @@ from slipway.cli.output import print_line, print_table
 
 if TYPE_CHECKING:
     from routing.rollout.state import RolloutState
+    from slipway.errors import SlipwayError
     from slipway.settings import Settings
 
 #: What was seen before this many seconds is said to be old: the controller does not run.
@@ -70,11 +71,24 @@ def _servers(settings: Settings, state: RolloutState) -> list[dict[str, Any]]:
 
 
 def every(settings: Settings) -> list[dict[str, Any]]:
-    """Every rollout of the repository, over or not, in brief."""
+    """Every rollout of the repository, over or not, in brief; one that cannot be read has an ``error``."""
     from routing.rollout import control
     from routing.rollout.state import rolled_out
+    from slipway.errors import SlipwayError
 
-    return [brief(control.current(settings, model)) for model in rolled_out(settings.repository)]
+    def row(model: str) -> dict[str, Any]:
+        try:
+            return brief(control.current(settings, model))
+        except SlipwayError as problem:
+            return _unreadable(model, problem)
+
+    return [row(model) for model in rolled_out(settings.repository)]
+
+
+def _unreadable(model: str, problem: SlipwayError) -> dict[str, Any]:
+    """A row for a rollout of which nothing is known but that."""
+    nothing = dict.fromkeys(("stable", "canary", "share", "shadow"))
+    return {"model": model, "status": "unreadable", **nothing, "reasons": [str(problem)], "error": problem.to_dict()}
 
 
 def arms_of(state: RolloutState) -> str:

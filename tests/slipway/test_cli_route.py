@@ -2,15 +2,20 @@
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
+from routing.plan.model import RoutePlan
+from routing.rollout import control
 from slipway import experiment as experiments
+from slipway.cli import route_status
 from slipway.cli.app import app
 from slipway.errors import SlipwayError
 from slipway.repository import Repository
+from slipway.settings import Settings
 from tests.slipway.publishing import publication
 
 
@@ -173,6 +178,21 @@ def test_a_second_rollout_is_refused_and_says_how_to_end_the_first(slipway, proj
     assert "error ROLLOUT_REFUSED:" in run.stderr
     assert "Traceback" not in run.stderr
     assert "--promote`, `--abort` or `--stop" in run.stderr
+
+
+def test_a_rollout_that_cannot_be_read_is_a_row_beside_the_others(project: dict[str, str]) -> None:
+    settings = Settings(root=Path(project["SLIPWAY_ROOT"]))
+    control.start(settings, "digits", RoutePlan(canary=2, share=0.1))
+    for stray, content in (("abroken", b"\xff"), ("zbroken", b"[]")):
+        shutil.copytree(settings.repository / "digits", settings.repository / stray)
+        (settings.repository / stray / "rollout.json").write_bytes(content)
+    (settings.repository / "gone").mkdir()
+    (settings.repository / "gone" / "rollout.json").write_text("{}")
+    rows = {item["model"]: item for item in route_status.every(settings)}
+    assert rows["digits"]["status"] == "running"
+    codes = {name: row["error"]["code"] for name, row in rows.items() if row["status"] == "unreadable"}
+    assert codes == {"abroken": "EXPERIMENT_INVALID", "zbroken": "EXPERIMENT_INVALID", "gone": "MODEL_NOT_FOUND"}
+    route_status.print_list(list(rows.values()))
 
 
 def test_help_is_quick(slipway) -> None:

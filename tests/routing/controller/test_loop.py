@@ -27,6 +27,7 @@ from slipway import experiment as experiments
 from slipway.errors import StoreUnavailable
 from slipway.repository import Repository
 from slipway.settings import Settings
+from tests.routing.rollout.damage import ROLLOUT_DAMAGE
 
 AUTO = RoutePlan.model_validate({"canary": 2, "steps": ["10%", "100%"], "bake": 0, "auto": True})
 
@@ -254,13 +255,31 @@ def test_without_a_store_it_holds_and_goes_on_when_it_is_back(
     assert control.current(settings, "digits").step == 1
 
 
-def test_a_file_that_cannot_be_read_does_not_end_it(settings: Settings, controller: Controller, say) -> None:
+@pytest.mark.parametrize("damage", ROLLOUT_DAMAGE.values(), ids=ROLLOUT_DAMAGE)
+def test_a_file_that_cannot_be_read_does_not_end_it(
+    settings: Settings, controller: Controller, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
+) -> None:
     control.start(settings, "digits", AUTO)
-    states.path_of(settings.repository, "digits").write_text("{")
+    damage(states.path_of(settings.repository, "digits"))
+    monkeypatch.setattr(loops, "_IDLE_SECONDS", 0.0)
     for _ in range(3):
         controller.tick()
+        controller.finished()
     log = (settings.state_dir / "logs/routing.jsonl").read_text()
-    assert log.count("a pass failed") == 1
+    assert log.count("a pass failed") == 1 and "EXPERIMENT_INVALID" in log
+
+
+def test_what_fails_while_it_looks_for_its_end_does_not_end_it(
+    settings: Settings, controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No space for the lock, a file that went between two looks at it."""
+    monkeypatch.setattr(loops, "_IDLE_SECONDS", 0.0)
+    folder = places.companion(settings).parent
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("not a folder")
+    assert not controller.finished()
+    folder.unlink()
+    assert controller.finished()
 
 
 def test_the_supervisor_is_told_until_nothing_is_left(settings: Settings, controller: Controller, monkeypatch) -> None:

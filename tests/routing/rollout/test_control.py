@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,17 @@ from routing.rollout.state import RolloutState
 from serving import process_id
 from serving.state import ModelState, ProcessState, State, VersionState
 from slipway import experiment as experiments
-from slipway.errors import ExperimentUnknown, ModelNotFound, RolloutRefused, RoutesInvalid, VersionNotFound
+from slipway.errors import (
+    ExperimentInvalid,
+    ExperimentUnknown,
+    ModelNotFound,
+    RolloutRefused,
+    RoutesInvalid,
+    VersionNotFound,
+)
 from slipway.repository import Repository
 from slipway.settings import Settings
+from tests.routing.rollout.damage import ROLLOUT_DAMAGE
 from tests.slipway.publishing import publication
 
 TEN = RoutePlan(canary=2, share=0.1)
@@ -180,9 +189,16 @@ def test_after_the_end_a_new_one_begins_with_another_salt(settings: Settings) ->
     assert second.experiment != first.experiment
 
 
-def test_a_file_that_nobody_understands_can_be_stopped(settings: Settings) -> None:
+@pytest.mark.parametrize("damage", ROLLOUT_DAMAGE.values(), ids=ROLLOUT_DAMAGE)
+def test_a_file_that_nobody_understands_can_be_stopped(settings: Settings, damage: Callable[[Path], None]) -> None:
     control.start(settings, "digits", TEN)
-    states.path_of(settings.repository, "digits").write_text("{")
+    damage(states.path_of(settings.repository, "digits"))
+    for act in (control.current, control.abort, control.promote):
+        with pytest.raises(ExperimentInvalid, match="--stop"):
+            act(settings, "digits")
+    found = experiments.path_of(settings.repository, "digits")
+    found.unlink()
+    found.mkdir()
     assert control.stop(settings, "digits") is None
     assert experiments.read(settings.repository, "digits") is None
     with pytest.raises(ExperimentUnknown):
@@ -193,7 +209,12 @@ def test_an_experiment_that_was_lost_or_damaged_is_written_again(settings: Setti
     control.start(settings, "digits", TEN)
     found = experiments.read(settings.repository, "digits")
     path = experiments.path_of(settings.repository, "digits")
-    for damage in (path.unlink, lambda: path.write_text("{")):
+
+    def becomes_a_folder() -> None:
+        path.unlink()
+        path.mkdir()
+
+    for damage in (path.unlink, lambda: path.write_text("{"), becomes_a_folder):
         damage()
         tick(settings)
         assert experiments.read(settings.repository, "digits") == found
