@@ -1,17 +1,22 @@
-"""``<folder>/<pid>.jsonl``: whole lines only, renamed when it is full, bounded in all."""
+"""``<folder>/<pid>.jsonl``: whole lines only, renamed when it is full, bounded in all, whoever left them."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 #: Bytes of one file before it becomes ``<pid>.<n>.jsonl``, and how many such a process keeps.
 FILE_BYTES = 8 << 20
 KEPT_FILES = 4
-#: What processes have left that are gone: days without a write.
+#: What processes have left that are gone: days without a write, bytes and files of all. One that dies every few seconds
+#: leaves a file each time.
 _STALE_DAYS = 7
+LEFT_BYTES = 256 << 20
+LEFT_FILES = 1000
 
 
 class LineFile:
@@ -27,7 +32,7 @@ class LineFile:
         """Adds lines, each with its newline. Raises OSError; some or all of them are lost then."""
         if self._new:
             private_folder(self._folder)
-            _remove_stale(self._folder)
+            shrink(self._folder.glob("*.jsonl"), LEFT_BYTES, LEFT_FILES, time.time() - _STALE_DAYS * 86_400)
             self._new = False
         content = b"".join(lines)
         with open(self._path, "ab+", buffering=0, opener=_private) as file:
@@ -61,11 +66,21 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _remove_stale(folder: Path) -> None:
-    before = time.time() - _STALE_DAYS * 86_400
-    for path in folder.glob("*.jsonl"):
+def shrink(paths: Iterable[Path], most_bytes: int, most_files: float = math.inf, since: float = 0.0) -> None:
+    """Removes the oldest where there is too much, and those that were not written since then (epoch seconds). Who still
+    writes one of them begins it anew."""
+    found: list[tuple[float, int, Path]] = []
+    for path in paths:
         try:
-            if path.stat().st_mtime < before:
-                path.unlink()
+            state = path.stat()
         except OSError:  # another process was faster
             continue
+        found.append((state.st_mtime, state.st_size, path))
+    found.sort()
+    total, left = sum(size for _, size, _ in found), len(found)
+    for written, size, path in found:
+        if total <= most_bytes and left <= most_files and written >= since:
+            return
+        with contextlib.suppress(OSError):  # one that may not be removed keeps nobody from writing
+            path.unlink(missing_ok=True)
+            total, left = total - size, left - 1

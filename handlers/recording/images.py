@@ -7,7 +7,7 @@ import os
 from collections import deque
 from pathlib import Path
 
-from handlers.recording.files import private_folder
+from handlers.recording.files import private_folder, shrink
 
 #: Bytes of the images that one process keeps, and of all that lie there when it begins, whoever left them.
 IMAGE_BYTES = 64 << 20
@@ -33,7 +33,7 @@ class ImageFolder:
         OSError."""
         if self._new:
             private_folder(self._folder)
-            _shrink(self._folder)
+            shrink(self._folder.iterdir(), LEFT_BYTES)
             self._new = False
         path = self._folder / image_name(request_id, index)
         if len(image) > IMAGE_BYTES or path.exists():
@@ -57,20 +57,3 @@ def _write(path: Path, image: bytes) -> None:
     except OSError:
         scratch.unlink(missing_ok=True)
         raise
-
-
-def _shrink(folder: Path) -> None:
-    """Removes the oldest of what processes before this one have left, where it is too much."""
-    found: list[tuple[float, int, Path]] = []
-    for path in folder.iterdir():
-        try:
-            state = path.stat()
-        except OSError:
-            continue
-        found.append((state.st_mtime, state.st_size, path))
-    total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
-        if total <= LEFT_BYTES:
-            return
-        path.unlink(missing_ok=True)
-        total -= size

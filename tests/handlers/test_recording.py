@@ -216,6 +216,19 @@ def test_what_dead_processes_left_goes(tmp_path: Path, monkeypatch: pytest.Monke
     assert {path.name for path in folder.iterdir()} == {"0", "1", image_name("a", 0)}
 
 
+@pytest.mark.parametrize(("name", "most"), [("LEFT_FILES", 10), ("LEFT_BYTES", 10 * 300)])
+def test_a_process_that_dies_again_and_again_fills_no_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, most: int
+) -> None:
+    monkeypatch.setattr(files, name, most)
+    for pid in range(1, 40):
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        files.LineFile(tmp_path).append([b"x" * 299 + b"\n"])
+        os.utime(tmp_path / f"{pid}.jsonl", (time.time() - 100 + pid,) * 2)
+    # those of the last, and of the one that is writing
+    assert {int(path.stem) for path in tmp_path.iterdir()} == set(range(29, 40))
+
+
 def test_images_are_bounded_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "IMAGE_BYTES", 1000)
     folder = ImageFolder(tmp_path)
