@@ -119,8 +119,18 @@ def read(repository: Path, model: str) -> RolloutState | None:
 
 
 def write(repository: Path, state: RolloutState) -> None:
-    """Replaces the state in one step."""
-    write_atomically(path_of(repository, state.model), state.model_dump_json(indent=1, exclude_defaults=True))
+    """Replaces the state in one step. Raises ExperimentInvalid for one that could not be read again."""
+    text = state.model_dump_json(indent=1, exclude_defaults=True)
+    try:
+        RolloutState.model_validate_json(text)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        raise ExperimentInvalid(
+            f"the rollout of {state.model} cannot be written",
+            observed=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            fix="correct the plan",
+        ) from problem
+    write_atomically(path_of(repository, state.model), text)
 
 
 def rolled_out(repository: Path) -> list[str]:
