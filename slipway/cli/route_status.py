@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from routing.rollout.state import RolloutState
     from slipway.settings import Settings
 
-#: What was seen before this many seconds is said to be old: the controller does not run.
+#: What was seen before this many seconds is said to be old.
 _OLD_SECONDS = 15.0
 
 
@@ -43,6 +43,7 @@ def one(settings: Settings, model: str) -> dict[str, Any]:
     """A rollout with what was seen of it; raises ExperimentUnknown, ModelNotFound."""
     from dataclasses import asdict
 
+    from routing.controller import heartbeat
     from routing.controller.companion import ensure_controller
     from routing.controller.seen import read_seen
     from routing.rollout import control
@@ -55,6 +56,7 @@ def one(settings: Settings, model: str) -> dict[str, Any]:
     return {
         **brief(state),
         "seen": asdict(seen) if seen is not None else None,
+        "controller": heartbeat.says(settings),
         "servers": _servers(settings, state),
     }
 
@@ -123,7 +125,7 @@ def print_one(values: dict[str, Any]) -> None:
         return
     age = time.time() - seen["time"]
     if values["active"] and age > _OLD_SECONDS:
-        print_line(f"  seen {age:.0f} s ago: no controller runs (`slipway serve` starts it)")
+        print_line(f"  seen {age:.0f} s ago: {values['controller']}")
     if seen["problem"]:
         print_line(f"  {seen['problem']}")
     _print_arms(values, seen)
