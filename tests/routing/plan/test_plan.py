@@ -135,6 +135,8 @@ def test_options_make_the_same_plan_as_a_file() -> None:
         (Options(canary="2=5%", rules=["alfa=0.1"]), "--rule alfa"),
         (Options(canary="2=5%", units=["me"]), "--unit"),
         (Options(canary="2=5%", bake=-1), "--bake"),
+        (Options(canary="2=5%", override="Content-Type"), "--override: requests have this header"),
+        (Options(canary="2=5%", override="host"), "--override: requests have this header"),
         (Options(canary="2=5%", rules=["min_seconds=.inf"]), "--rule min_seconds: .*finite"),
         (Options(canary="2=5%", rules=["latency.margin=.inf"]), "--rule latency.margin: .*finite"),
         (Options(canary="2=5%", rules=["guardrails.p99_max_ms=.inf"]), "--rule guardrails.p99_max_ms: .*finite"),
