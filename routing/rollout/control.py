@@ -5,6 +5,7 @@ The state is written first, then what follows from it; the controller goes on fr
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -38,7 +39,8 @@ def start(settings: Settings, model: str, plan: RoutePlan) -> RolloutState:
             return changed
         return machine.begin(model, plan, check_plan(model, plan, repository), time.time())
 
-    return transact(settings, model, change)
+    with states.layers_locked(settings.repository) if plan.layer is not None else contextlib.nullcontext():
+        return transact(settings, model, change)
 
 
 def promote(settings: Settings, model: str) -> RolloutState:

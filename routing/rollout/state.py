@@ -22,6 +22,7 @@ from slipway.spec.base import Section
 
 FILE_NAME = "rollout.json"
 _LOCK = ".rollout.lock"
+_LAYERS_LOCK = ".layers.lock"
 #: Transitions kept; the oldest go first.
 HISTORY = 200
 
@@ -145,5 +146,16 @@ def locked(repository: Path, model: str) -> Iterator[None]:
     Its own lock: publishing and the pointer have another, which promoting takes inside this one.
     """
     with (repository / model / _LOCK).open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def layers_locked(repository: Path) -> Iterator[None]:
+    """Rollouts with a layer start one after the other, over all models: each sees what the others have taken.
+
+    Taken before the model's own lock.
+    """
+    with (repository / _LAYERS_LOCK).open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
