@@ -23,6 +23,8 @@ from slipway.repository import Pointer
 
 #: What fixes which unit sees what, and what is analysed: a change of these is another experiment.
 _IDENTITY = ("canary", "units", "override", "layer")
+#: What was promised of the tests that run, which hold for one level that was chosen before.
+_PROMISED = ("alpha", "ratio_alpha")
 
 #: Seconds in which a share that was decided is in force: what is counted begins later anyway.
 _AT_ONCE = 1.0
@@ -68,6 +70,15 @@ def amend(state: RolloutState, plan: RoutePlan, now: float) -> RolloutState:
     for key in _IDENTITY:
         if getattr(plan, key) != getattr(state.plan, key):
             raise _another(state, key, plan)
+    for key in _PROMISED:
+        if getattr(plan.rules, key) != getattr(state.plan.rules, key):
+            raise RolloutRefused(
+                f"rules.{key} cannot change while the rollout of {state.model} runs: its tests hold for one that was"
+                " chosen before",
+                observed=getattr(plan.rules, key),
+                expected=getattr(state.plan.rules, key),
+                fix=f"`slipway route {state.model} --stop`, then start anew",
+            )
     step = _step_at(state, plan)
     changed = state.model_copy(update={"plan": plan, "step": step})
     if changed.share != state.share:

@@ -144,6 +144,8 @@ def test_a_changed_plan_keeps_the_assignment_or_is_refused() -> None:
         {"canary": 2, "share": "5%"},
         {"canary": 2, "share": "10%", "units": ["cookie:a"]},
         {"canary": 2, "share": "10%", "layer": {"name": "a"}},
+        {"canary": 2, "share": "10%", "rules": {"alpha": 0.4}},
+        {"canary": 2, "share": "10%", "rules": {"ratio_alpha": 0.1}},
         {"shadow": {"version": 2}},
     ):
         with pytest.raises(RolloutRefused):
