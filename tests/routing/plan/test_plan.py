@@ -74,6 +74,14 @@ def test_mistakes_are_shown_by_file_line_and_key(tmp_path: Path, text: str, line
     assert says in caught.value.message
 
 
+@pytest.mark.parametrize("value", ["2020-13-45", "[" * 5000, "1" * 5000])
+def test_a_value_that_yaml_cannot_make_is_refused(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "routes.yaml"
+    path.write_text(f"models: {value}\n")
+    with pytest.raises(RoutesInvalid, match="a value cannot be understood"):
+        read_routes(path)
+
+
 def test_the_example_is_valid_and_changes_nothing(tmp_path: Path) -> None:
     example = ROOT / "config" / "routes.yaml"
     assert read_routes(example) == Routes()
@@ -137,6 +145,10 @@ def test_options_make_the_same_plan_as_a_file() -> None:
         (Options(canary="2=5%", bake=-1), "--bake"),
         (Options(canary="2=5%", override="Content-Type"), "--override: requests have this header"),
         (Options(canary="2=5%", override="host"), "--override: requests have this header"),
+        (Options(canary="1" * 5000), "--canary: not a version"),
+        (Options(canary="2=5%", allow=["me=" + "1" * 5000]), "--allow"),
+        (Options(canary="2=5%", rules=["min_requests=2020-13-45"]), "--rule min_requests: not a YAML value"),
+        (Options(canary="2=5%", rules=["a=" + "[" * 5000]), "--rule a: not a YAML value"),
         (Options(canary="2=5%", rules=["min_seconds=.inf"]), "--rule min_seconds: .*finite"),
         (Options(canary="2=5%", rules=["latency.margin=.inf"]), "--rule latency.margin: .*finite"),
         (Options(canary="2=5%", rules=["guardrails.p99_max_ms=.inf"]), "--rule guardrails.p99_max_ms: .*finite"),
