@@ -175,6 +175,36 @@ def test_a_second_rollout_is_refused_and_says_how_to_end_the_first(slipway, proj
     assert "--promote`, `--abort` or `--stop" in run.stderr
 
 
+def test_what_only_asks_leaves_the_controllers_settings(
+    monkeypatch: pytest.MonkeyPatch, project: dict[str, str]
+) -> None:
+    def run(*arguments: str) -> None:
+        app(["route", "digits", *arguments], standalone_mode=False)
+
+    monkeypatch.setenv("SLIPWAY_ROOT", project["SLIPWAY_ROOT"])
+    monkeypatch.setenv("SLIPWAY_DATABASE_URL", "postgresql://me:secret@127.0.0.1:1/x")
+    run("--canary", "2=10%")
+    monkeypatch.delenv("SLIPWAY_DATABASE_URL")
+    path = Path(project["SLIPWAY_ROOT"]) / ".slipway/run/routing/settings.json"
+    before = path.read_text()
+    run("--status")
+    with pytest.raises(SlipwayError, match="uses another database") as caught:
+        run("--canary", "2=20%")
+    assert "secret" not in str(caught.value)
+    assert path.read_text() == before
+    run("--stop")
+    run("--canary", "2=20%")
+    assert "database_url" not in path.read_text()
+
+
+def test_a_promotion_that_did_not_happen_is_an_error(monkeypatch: pytest.MonkeyPatch, project: dict[str, str]) -> None:
+    monkeypatch.setenv("SLIPWAY_ROOT", project["SLIPWAY_ROOT"])
+    app(["route", "digits", "--canary", "2=10%"], standalone_mode=False)
+    Repository(repository_of(project)).set_pointer("digits", 3)
+    with pytest.raises(SlipwayError, match="not promoted; observed stopped: the pointer was moved to version 3"):
+        app(["route", "digits", "--promote"], standalone_mode=False)
+
+
 def test_help_is_quick(slipway) -> None:
     """< 0.3 s on a quiet machine; the best of five, and twice that, for one that tests share."""
     assert "--canary" in slipway("route", "model", "--help").stdout
