@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from routing.plan.model import RoutePlan
-from routing.rollout import machine
+from routing.rollout import journal, machine
 from routing.rollout import state as states
 from routing.rollout.apply import Place, apply
 from routing.rollout.check import check_plan
@@ -97,6 +97,7 @@ def transact(settings: Settings, model: str, change: Callable[[RolloutState | No
 def _keep(settings: Settings, before: RolloutState | None, after: RolloutState) -> None:
     if after != before:
         states.write(settings.repository, after)
+        journal.note(settings, before, after)
 
 
 def _change(settings: Settings, model: str, change: Callable[[RolloutState], RolloutState]) -> RolloutState:

@@ -86,10 +86,11 @@ def amend(state: RolloutState, plan: RoutePlan, now: float) -> RolloutState:
     return _note(changed, now, "running", ("the plan was changed",))
 
 
-def advance(state: RolloutState, verdict: Decided, now: float) -> RolloutState:
+def advance(state: RolloutState, verdict: Decided, now: float, lasted: float | None = None) -> RolloutState:
     """Follows a verdict: next step or promotion, hold, abort. A plan without ``auto`` stays as it is.
 
     A step is left when it has lasted its bake and its verdict is to promote: no traffic is no reason to go on.
+    ``lasted``: seconds of the present step, by a clock that nobody sets; None: by ``now``.
     """
     if not state.plan.auto or state.status not in ("running", "holding", "promoting"):
         return state
@@ -98,7 +99,8 @@ def advance(state: RolloutState, verdict: Decided, now: float) -> RolloutState:
     if state.status == "promoting":
         return state
     step = state.now_at
-    baked = step is not None and now - state.step_started >= (step.bake or 0.0)
+    lasted = now - state.step_started if lasted is None else lasted
+    baked = step is not None and lasted >= (step.bake or 0.0)
     if not baked:
         return _settle(state, "running", (), now)
     if verdict.decision != "promote":

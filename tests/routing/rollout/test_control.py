@@ -1,6 +1,7 @@
 """What people ask of rollouts, on a real repository, with a server that is told of by its state file."""
 
 import contextlib
+import json
 import os
 import time
 import threading
@@ -271,3 +272,17 @@ def test_an_aborted_shadow_is_not_started_again_from_a_file_and_another_is(setti
     assert not acts and says.startswith("shadow version 2 was aborted")
     assert declared({"shadow": {"version": 3}}) == (True, "starts")
     assert declared({"canary": 2, "share": "10%"}) == (True, "starts")
+
+
+def test_every_transition_is_in_the_log_whoever_makes_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "HISTORY", 3)
+    control.start(settings, "digits", TEN)
+    for share in (0.2, 0.3, 0.4):
+        control.start(settings, "digits", TEN.model_copy(update={"share": share}))
+    control.abort(settings, "digits")
+    tick(settings)
+    lines = [json.loads(line) for line in (settings.state_dir / "logs/routing.jsonl").read_text().splitlines()]
+    assert [(line["status"], line["share"]) for line in lines] == [
+        ("running", 0.1), ("running", 0.2), ("running", 0.3), ("running", 0.4), ("aborting", 0.4), ("aborted", 0.4),
+    ]  # fmt: skip
+    assert lines[-1]["why"] == ["a person aborted it"]
