@@ -175,6 +175,32 @@ def test_a_second_rollout_is_refused_and_says_how_to_end_the_first(slipway, proj
     assert "--promote`, `--abort` or `--stop" in run.stderr
 
 
+def test_while_it_holds_the_reasons_are_those_of_the_last_look(
+    monkeypatch: pytest.MonkeyPatch, project: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLIPWAY_ROOT", project["SLIPWAY_ROOT"])
+    app(["route", "digits", "--canary", "2", "--auto"], standalone_mode=False)
+    path = repository_of(project) / "digits/rollout.json"
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps({**state, "status": "holding", "reasons": ["12 of 200 requests"]}))
+    seen = {"model": "digits", "experiment": state["experiment"], "time": time.time()}
+    verdict = {"decision": "hold", "reasons": ["150 of 200 requests"]}
+    folder = Path(project["SLIPWAY_ROOT"]) / ".slipway/run/routing/seen"
+    folder.mkdir(parents=True)
+    (folder / "digits.json").write_text(json.dumps({**seen, "verdict": verdict}))
+    capsys.readouterr()
+    app(["route", "digits"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert shown.count("150 of 200 requests") == 1
+    assert "it began to hold for: 12 of 200 requests" in shown
+    app(["route", "digits", "--json"], standalone_mode=False)
+    said = json.loads(capsys.readouterr().out)
+    assert (said["reasons"], said["began"]) == (["150 of 200 requests"], ["12 of 200 requests"])
+    (folder / "digits.json").write_text(json.dumps({**seen, "problem": "no database"}))
+    app(["route", "--status", "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["rollouts"][0]["reasons"] == ["no database"]
+
+
 def test_what_only_asks_leaves_the_controllers_settings(
     monkeypatch: pytest.MonkeyPatch, project: dict[str, str]
 ) -> None:
