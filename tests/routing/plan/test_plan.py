@@ -8,6 +8,7 @@ from routing.plan.diff import diff
 from routing.plan.file import read_routes
 from routing.plan.model import RoutePlan, Routes
 from routing.plan.options import Options, compile_plan
+from routing.verdict.rules import Guardrails, Latency, Outcome, Rules
 from slipway.errors import RoutesInvalid
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -177,7 +178,9 @@ def test_the_diff_says_what_changes_and_nothing_else() -> None:
 def test_every_key_is_documented() -> None:
     page = (ROOT / "docs" / "routing.md").read_text()
     missing = [key for key in RoutePlan.model_fields if f"`{key}" not in page]
-    assert not missing
+    parts = {"": Rules, "latency.": Latency, "outcomes.NAME.": Outcome, "guardrails.": Guardrails}
+    rules = [start + key for start, part in parts.items() for key in part.model_fields if start + key != "guardrails"]
+    assert not missing + [key for key in rules if f"| `{key}" not in page]
 
 
 def test_headers_are_lower_case_and_cookies_are_not() -> None:
