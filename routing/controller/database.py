@@ -11,6 +11,7 @@ from typing import IO
 from routing import feedback
 from routing.postgres import Postgres
 from routing.store import Store
+from slipway.errors import StoreUnavailable
 from slipway.settings import Settings
 
 
@@ -37,9 +38,7 @@ class Use:
     def begin(self) -> None:
         """Starts the server when it does not run. Waits for one that is being stopped. Raises StoreUnavailable."""
         if self._stream is None:
-            path = self._postgres.folder.with_name(f"{self._postgres.folder.name}.users")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = path.open("a")
+            self._stream = self._open()
             fcntl.flock(self._stream, fcntl.LOCK_SH)
         if not self._postgres.alive():
             self._postgres.start()
@@ -55,6 +54,14 @@ class Use:
             except BlockingIOError:
                 return
             self._postgres.stop()
+
+    def _open(self) -> IO[str]:
+        path = self._postgres.folder.with_name(f"{self._postgres.folder.name}.users")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.open("a")
+        except OSError as problem:
+            raise StoreUnavailable(f"{path} cannot be written", observed=problem.strerror) from problem
 
 
 @contextlib.contextmanager
