@@ -3,8 +3,8 @@
 import contextlib
 import json
 import os
-import time
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
