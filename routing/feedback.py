@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,13 +56,16 @@ def parse(body: bytes | str, now: float | None = None) -> list[Feedback]:
     return [_item(values, 1, now)]
 
 
-def read_file(store: Store, path: Path) -> int:
-    """Stores a file of JSON lines; returns how many. Raises FeedbackInvalid before anything is stored."""
+def parse_file(path: Path) -> list[Feedback]:
+    """A file of JSON lines. Raises FeedbackInvalid."""
     try:
-        text = _decoded(path.read_bytes())
+        return parse(path.read_bytes())
     except OSError as problem:
         raise FeedbackInvalid(f"{path} cannot be read", observed=problem.strerror, fix="name a readable file") from None
-    items = parse(text)
+
+
+def save(store: Store, items: Sequence[Feedback]) -> int:
+    """Stores any number of them, in pieces; returns how many. Raises StoreUnavailable."""
     for start in range(0, len(items), _FILE_BATCH):
         save_feedback(store, items[start : start + _FILE_BATCH])
     return len(items)
@@ -268,7 +270,7 @@ def _truth(values: dict[str, Any], field: str, line: int) -> bool | None:
 def _time(values: dict[str, Any], line: int, now: float) -> float:
     value = values.get("time", now)
     # What claims to come from the future would win over every later label.
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value > now + 60:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= now + 60:
         raise _refused(line, "time must be seconds since 1970, not in the future", repr(value)[:100])
     return float(value)
 

@@ -35,6 +35,9 @@ class YamlFile:
             where = f"{path}:{mark.line + 1}" if mark else str(path)
             what = getattr(problem, "problem", None) or str(problem)
             raise error(f"{where}: not valid YAML: {what}", fix="check indentation and quotes there") from problem
+        except (ValueError, RecursionError) as problem:
+            # of PyYAML: a date that there is not, as 2020-13-45, a number of thousands of digits, brackets without end
+            raise error(f"{path}: a value cannot be understood: {problem}", fix="put quotes around it") from problem
         self._lines: dict[Location, int] = {}
         if node is not None:
             self._walk(node, ())

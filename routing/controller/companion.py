@@ -13,21 +13,42 @@ from pathlib import Path
 from routing.controller import places
 from routing.rollout import state as states
 from routing.rollout.apply import Place, is_settled
-from slipway.errors import ExperimentInvalid
+from slipway.errors import ExperimentInvalid, RolloutRefused
 from slipway.files import write_atomically
 from slipway.settings import Settings
 
 
-def ensure_controller(settings: Settings) -> None:
-    """Writes the companion file. Call it after the rollout's state is written: then no removal crosses it."""
+def ensure_controller(settings: Settings, anew: bool = False) -> None:
+    """Writes the companion file. Call it after the rollout's state is written: then no removal crosses it.
+
+    ``anew``: as these settings have it. Else what is there stays: who only asks may have another environment.
+    """
     places.folder(settings)
-    # only what was set: which ports a person chose decides whether a taken one is an error
-    write_atomically(places.settings_file(settings), settings.model_dump_json(exclude_unset=True), mode=0o600)
     with _locked(settings):
-        text = json.dumps({"argv": argv(settings), "env": environment()}, indent=1)
+        if anew or not places.settings_file(settings).exists():
+            # only what was set: which ports a person chose decides whether a taken one is an error
+            text = settings.model_dump_json(exclude_unset=True)
+            write_atomically(places.settings_file(settings), text, mode=0o600)
         path = places.companion(settings)
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        text = json.dumps({"argv": argv(settings), "env": environment()}, indent=1)
+        if not path.exists() or (anew and path.read_text(encoding="utf-8") != text):
             write_atomically(path, text)
+
+
+def check_database(settings: Settings) -> None:
+    """Raises RolloutRefused when a rollout runs whose controller keeps what it sees in another database."""
+    try:
+        used = json.loads(places.settings_file(settings).read_text(encoding="utf-8")).get("database_url")
+    except (OSError, ValueError, AttributeError):
+        return
+    if used != settings.database_url and needed(settings):
+        raise RolloutRefused(
+            "a rollout runs whose controller uses another database",
+            observed="SLIPWAY_DATABASE_URL (database_url) "
+            + ("is another one" if settings.database_url else "is not set"),
+            expected="the one that it was started with" if used else "the embedded one, without SLIPWAY_DATABASE_URL",
+            fix="set it as it was, or end the rollouts that run first; `slipway route --status` lists them",
+        )
 
 
 def release_controller(settings: Settings) -> bool:

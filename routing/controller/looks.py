@@ -35,14 +35,14 @@ class Looks:
         self._running: dict[str, Future[Look]] = {}
         self._due: dict[str, float] = {}
 
-    def begin(self, state: RolloutState, drift: str | None) -> bool:
+    def begin(self, state: RolloutState, drift: str | None, lasted: float) -> bool:
         """Begins a look at ``state``, unless one at its model is under way or was just made; whether it did.
 
-        ``drift``: as of Observations.
+        ``drift``: as of Observations. ``lasted``: seconds of the step, which nothing was observed for longer than.
         """
         if state.model in self._running or time.monotonic() < self._due.get(state.model, 0.0):
             return False
-        self._running[state.model] = look = self._thread.submit(self._look, state, drift)
+        self._running[state.model] = look = self._thread.submit(self._look, state, drift, lasted)
         wait([look], _PATIENCE)
         return True
 
@@ -52,10 +52,11 @@ class Looks:
             return None
         return self._running.pop(model).result()
 
-    def _look(self, state: RolloutState, drift: str | None) -> Look:
+    def _look(self, state: RolloutState, drift: str | None, lasted: float) -> Look:
         started = time.monotonic()
         self._book.compare(state)
-        seen = replace(self._book.observe(state), drift=drift)
+        seen = self._book.observe(state)
+        seen = replace(seen, drift=drift, seconds=min(seen.seconds, lasted))
         verdict = judge(seen, state.plan.rules)
         self._due[state.model] = time.monotonic() + _PAUSE * (time.monotonic() - started)
         return Look(state, seen, verdict)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from routing import drift
 from routing.controller import companion
 from routing.controller.book import Book
+from routing.controller.lasted import Lasted
 from routing.controller.looks import Look, Looks
 from routing.controller.seen import Seen, write_seen
 from routing.observations import ArmSeen
@@ -40,7 +41,9 @@ class Controller:
         self._looks = Looks(book, self._thread)
         #: Rollouts that a guardrail ended, until a last full look at them is begun: for whoever reads of it later.
         self._ended: dict[str, RolloutState] = {}
-        self._tidied = time.monotonic()
+        self._lasted = Lasted()
+        #: A short life must not mean that nothing is ever removed: the first time is when the store answers.
+        self._tidied: float | None = None
         self._needed = time.monotonic()
         #: Why the store cannot be used now; None when it can.
         self.store_problem: str | None = None
@@ -50,9 +53,8 @@ class Controller:
         self._guard("store", self._collect)
         for model in states.rolled_out(self._settings.repository):
             self._guard(model, lambda model=model: self._one(model))  # type: ignore[misc]
-        if self.store_problem is None and time.monotonic() - self._tidied >= _TIDY_SECONDS:
-            self._tidied = time.monotonic()
-            self._thread.submit(self._guard, "retention", self._book.tidy)
+        if self._tidied is None or time.monotonic() - self._tidied >= _TIDY_SECONDS:
+            self._tidy()
 
     def finished(self) -> bool:
         """Whether nothing has needed a controller for a while; then the supervisor was told so. Raises nothing: while
@@ -70,7 +72,17 @@ class Controller:
             self._needed = time.monotonic()
         if time.monotonic() - self._needed < _IDLE_SECONDS:
             return False
-        return companion.release_controller(self._settings)
+        if not companion.release_controller(self._settings):
+            return False
+        if (last := self._tidy()) is not None:
+            last.result()
+        return True
+
+    def _tidy(self) -> Future[None] | None:
+        if self.store_problem is not None:
+            return None
+        self._tidied = time.monotonic()
+        return self._thread.submit(self._guard, "retention", self._book.tidy)
 
     def _guard(self, what: str, action: Callable[[], None]) -> None:
         try:
@@ -116,6 +128,7 @@ class Controller:
     def _follow(self, state: RolloutState, verdict: Verdict | None) -> None:
         """``state``: what ``verdict`` is about; without one, what was begun goes on."""
         now = time.time()
+        lasted = self._lasted.seconds(state, now, time.monotonic())
 
         def change(found: RolloutState | None) -> RolloutState:
             if found is None:
@@ -124,13 +137,12 @@ class Controller:
                 # changed by a person since it was judged
                 return found
             if verdict is not None:
-                return machine.advance(found, verdict, now)
+                return machine.advance(found, verdict, now, lasted)
             if self.store_problem is not None:
                 return machine.hold(found, f"the store cannot be read: {self.store_problem}", now)
             return found
 
-        after = control.transact(self._settings, state.model, change)
-        self._tell(state, after)
+        control.transact(self._settings, state.model, change)
 
     def _guardrail(self, state: RolloutState) -> Verdict | None:
         """What a guardrail that is crossed says: looked at in every pass, by counts that take milliseconds."""
@@ -157,12 +169,6 @@ class Controller:
             return None
         return report.of(state.plan.canary, state.started)
 
-    def _tell(self, before: RolloutState, after: RolloutState) -> None:
-        known = len(before.history) if after.experiment == before.experiment else 0
-        for entry in after.history[known:]:
-            values = {"model": after.model, "experiment": after.experiment, **entry.model_dump(exclude={"time"})}
-            self._log.info("rollout", **values)
-
     def _look(self, state: RolloutState) -> Look | None:
         """The look at this rollout's present step that is done, if any; another is begun when its time has come."""
         if self.store_problem is not None:
@@ -183,7 +189,8 @@ class Controller:
 
     def _begin(self, state: RolloutState) -> None:
         wanted = self._ended.get(state.model, state)
-        if wanted.status in EXPOSED and self._looks.begin(wanted, self._drift(wanted)):
+        lasted = self._lasted.seconds(wanted, time.time(), time.monotonic())
+        if wanted.status in EXPOSED and self._looks.begin(wanted, self._drift(wanted), lasted):
             self._ended.pop(state.model, None)
 
     def _keep(self, state: RolloutState, verdict: Verdict) -> None:

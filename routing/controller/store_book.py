@@ -9,7 +9,7 @@ from dataclasses import replace
 from routing import feedback
 from routing.compare import Worst, worst
 from routing.controller.comparing import compare_new
-from routing.controller.database import locate
+from routing.controller.database import Use, locate
 from routing.feedback import FeedbackServer
 from routing.observations import ArmSeen, Observations
 from routing.rollout.experiment import experiment_of
@@ -39,6 +39,7 @@ class StoreBook:
     def __init__(self, settings: Settings, log: ComponentLog) -> None:
         self._settings, self._log = settings, log
         self._postgres, url = locate(settings)
+        self._use = Use(self._postgres) if self._postgres is not None else None
         self._store = Store(url)
         self._ingest = Ingest(self._store, settings.state_dir / "logs", settings.state_dir / "predictions")
         self._start_at = 0.0
@@ -95,18 +96,22 @@ class StoreBook:
     def close(self) -> None:
         """See Book."""
         self._store.close()
-        if self._postgres is not None:
+        if self._use is not None:
             with contextlib.suppress(StoreUnavailable):
-                self._postgres.stop()
+                self._use.end()
 
     def _ensure_started(self) -> None:
-        if self._postgres is None or self._postgres.alive():
+        if self._postgres is None or self._use is None:
+            return
+        if self._postgres.alive():
+            # one that a command has started: it is not to be stopped under us
+            self._use.begin()
             return
         if time.monotonic() < self._start_at:
             raise StoreUnavailable("the embedded PostgreSQL did not start and is tried again soon")
         self._start_at = time.monotonic() + _RETRY_SECONDS
         self._log.info("the embedded PostgreSQL is started")
-        self._postgres.start()
+        self._use.begin()
 
 
 def _segments(state: RolloutState) -> list[Segment]:

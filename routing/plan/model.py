@@ -16,6 +16,13 @@ DEFAULT_STEPS = (0.01, 0.05, 0.25, 0.5, 1.0)
 #: Where a unit comes from: what the edge can read of a request.
 _UNIT = re.compile(r"(header|cookie):[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER = re.compile(r"[A-Za-z0-9_-]+")
+#: Requests have these without naming a version by them: every one would name a version that there is not.
+_TAKEN = re.compile(
+    r"host|te|trailer|via|from|date|range|if-.*|origin|referer|forwarded|user-agent|cookie|authorization|upgrade.*|expect"
+    r"|connection|keep-alive|proxy-.*|transfer-encoding|content-.*|accept.*|cache-control|pragma|grpc-.*|sec-.*"
+    r"|x-request-id|x-forwarded-.*|x-real-ip|x-amzn-.*|x-b3-.*|x-envoy-.*|x-slipway-.*|slipway-.*|traceparent|tracestate"
+    r"|baggage|inference-header-content-length|triton-.*"
+)
 
 
 def _spelled_out(value: object) -> object:
@@ -96,6 +103,8 @@ class RoutePlan(Section):
     def _header(cls, name: str) -> str:
         if not _HEADER.fullmatch(name):
             raise ValueError("not the name of a header")
+        if _TAKEN.fullmatch(name.lower()):
+            raise ValueError("requests have this header for something else; choose one of your own, as x-model-version")
         return name.lower()
 
     @model_validator(mode="after")

@@ -12,6 +12,11 @@ from pydantic import ValidationError
 from routing.plan.model import RoutePlan
 from slipway.errors import RoutesInvalid
 
+#: More than any version has; Python makes no number of thousands of them.
+_DIGITS = 9
+#: Of a value that is refused.
+_SHOWN = 80
+
 
 @dataclass(frozen=True)
 class Options:
@@ -74,15 +79,21 @@ def _simple(options: Options) -> dict[str, Any]:
 def _version(option: str, text: str) -> tuple[int, str | None]:
     """``2=10%`` -> 2 and ``10%``; ``2`` -> 2 and None."""
     number, equals, share = text.partition("=")
-    if not (number.strip().isascii() and number.strip().isdecimal()) or (equals and not share.strip()):
-        raise RoutesInvalid(f"{option}: not a version", observed=text, expected=f"VERSION[=SHARE], as {option} 2=10%")
+    if not _is_number(number.strip()) or (equals and not share.strip()):
+        raise RoutesInvalid(
+            f"{option}: not a version", observed=text[:_SHOWN], expected=f"VERSION[=SHARE], as {option} 2=10%"
+        )
     return int(number), share.strip() if equals else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS
 
 
 def _allowed(text: str) -> tuple[str, int]:
     unit, equals, version = text.rpartition("=")
-    if not equals or not unit or not (version.isascii() and version.isdecimal()):
-        raise RoutesInvalid("--allow: not a unit and a version", observed=text, expected="UNIT=VERSION")
+    if not equals or not unit or not _is_number(version):
+        raise RoutesInvalid("--allow: not a unit and a version", observed=text[:_SHOWN], expected="UNIT=VERSION")
     return unit, int(version)
 
 
@@ -100,8 +111,8 @@ def _rules(items: Sequence[str]) -> dict[str, Any]:
         key, equals, text = item.partition("=")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError as problem:
-            raise RoutesInvalid(f"--rule {key}: not a YAML value", observed=text, fix="quote it") from problem
+        except (yaml.YAMLError, ValueError, RecursionError) as problem:
+            raise RoutesInvalid(f"--rule {key}: not a YAML value", observed=text[:_SHOWN], fix="quote it") from problem
         if not equals or not key:
             raise RoutesInvalid("--rule: not a rule", observed=item, expected="KEY=VALUE")
         inside = values

@@ -5,11 +5,12 @@ The state is written first, then what follows from it; the controller goes on fr
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
 from routing.plan.model import RoutePlan
-from routing.rollout import machine
+from routing.rollout import journal, machine
 from routing.rollout import state as states
 from routing.rollout.apply import Place, apply
 from routing.rollout.check import check_plan
@@ -38,7 +39,8 @@ def start(settings: Settings, model: str, plan: RoutePlan) -> RolloutState:
             return changed
         return machine.begin(model, plan, check_plan(model, plan, repository), time.time())
 
-    return transact(settings, model, change)
+    with states.layers_locked(settings.repository) if plan.layer is not None else contextlib.nullcontext():
+        return transact(settings, model, change)
 
 
 def promote(settings: Settings, model: str) -> RolloutState:
@@ -95,6 +97,7 @@ def transact(settings: Settings, model: str, change: Callable[[RolloutState | No
 def _keep(settings: Settings, before: RolloutState | None, after: RolloutState) -> None:
     if after != before:
         states.write(settings.repository, after)
+        journal.note(settings, before, after)
 
 
 def _change(settings: Settings, model: str, change: Callable[[RolloutState], RolloutState]) -> RolloutState:

@@ -47,16 +47,24 @@ def _change(settings: Settings, model: str, plan: RoutePlan) -> Change:
         return _of_active(model, plan, state, repository)
     if plan.canary == stable:
         return Change(model, plan, f"version {stable} is the stable one already")
-    if state is not None and state.status == "aborted" and state.plan.canary == plan.canary:
+    if state is not None and state.status == "aborted" and _tried(state.plan) == _tried(plan):
         # a file that is applied again and again must not bring back what was taken out for a reason
         return Change(
             model,
             plan,
-            f"version {plan.canary} was aborted ({'; '.join(state.reasons)}) and is not started again from a file;"
-            f" `slipway route {model} --canary ...` does",
+            f"{' '.join(map(str, _tried(plan)))} was aborted ({'; '.join(state.reasons)})"
+            " and is not started again from a file;"
+            f" `slipway route {model} --{'shadow' if plan.canary is None else 'canary'} ...` does",
         )
     check_plan(model, plan, repository)
     return Change(model, plan, "starts", tuple(diff(None, plan)), acts=True)
+
+
+def _tried(plan: RoutePlan) -> tuple[str, int | None]:
+    """What the plan is about: its canary, or the shadow of one without."""
+    if plan.canary is None and plan.shadow is not None:
+        return "shadow version", plan.shadow.version
+    return "version", plan.canary
 
 
 def _of_active(model: str, plan: RoutePlan, state: RolloutState, repository: Repository) -> Change:

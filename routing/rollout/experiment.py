@@ -11,26 +11,29 @@ _START = 0
 
 
 def experiment_of(state: RolloutState) -> Experiment | None:
-    """The experiment of a state; without arms, shadow and allow-list while it aborts; None when it is over.
+    """The experiment of a state; while it aborts, only that its versions stay loaded; None when it is over.
 
     The same state gives the same experiment, so that it can be written again after a crash.
     """
     if state.status in ("promoted", "stopped"):
         return None
-    plan, exposed = state.plan, state.status in EXPOSED
+    plan = state.plan
+    if state.status not in EXPOSED:
+        # no header, no layer: whatever of the plan did harm ends with the abort
+        return Experiment(model=state.model, id=state.experiment, salt=state.salt, stable=state.stable, record=0)
     return Experiment(
         model=state.model,
         id=state.experiment,
         salt=state.salt,
         stable=state.stable,
-        arms=_arms(state) if exposed else (),
-        shadow=_shadow(state) if exposed else None,
+        arms=_arms(state),
+        shadow=_shadow(state),
         units=plan.units,
         override=plan.override,
-        allow=dict(plan.allow) if exposed else {},
+        allow=dict(plan.allow),
         layer=_layer(state),
         record=buckets(plan.record),
-        compare=buckets(plan.compare) if plan.canary is not None and exposed else 0,
+        compare=buckets(plan.compare) if plan.canary is not None else 0,
         compare_concurrency=plan.compare_concurrency,
         keep_images=plan.keep_images,
         fallback=plan.fallback,

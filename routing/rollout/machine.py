@@ -22,6 +22,8 @@ from slipway.repository import Pointer
 
 #: What fixes which unit sees what, and what is analysed: a change of these is another experiment.
 _IDENTITY = ("canary", "units", "override", "layer")
+#: What was promised of the tests that run, which hold for one level that was chosen before.
+_PROMISED = ("alpha", "ratio_alpha")
 
 #: Seconds in which a share that was decided is in force: what is counted begins later anyway.
 _AT_ONCE = 1.0
@@ -67,6 +69,15 @@ def amend(state: RolloutState, plan: RoutePlan, now: float) -> RolloutState:
     for key in _IDENTITY:
         if getattr(plan, key) != getattr(state.plan, key):
             raise _another(state, key, plan)
+    for key in _PROMISED:
+        if getattr(plan.rules, key) != getattr(state.plan.rules, key):
+            raise RolloutRefused(
+                f"rules.{key} cannot change while the rollout of {state.model} runs: its tests hold for one that was"
+                " chosen before",
+                observed=getattr(plan.rules, key),
+                expected=getattr(state.plan.rules, key),
+                fix=f"`slipway route {state.model} --stop`, then start anew",
+            )
     step = _step_at(state, plan)
     changed = state.model_copy(update={"plan": plan, "step": step})
     if changed.share != state.share:
@@ -74,10 +85,11 @@ def amend(state: RolloutState, plan: RoutePlan, now: float) -> RolloutState:
     return _note(changed, now, "running", ("the plan was changed",))
 
 
-def advance(state: RolloutState, verdict: Decided, now: float) -> RolloutState:
+def advance(state: RolloutState, verdict: Decided, now: float, lasted: float | None = None) -> RolloutState:
     """Follows a verdict: next step or promotion, hold, abort. A plan without ``auto`` stays as it is.
 
     A step is left when it has lasted its bake and its verdict is to promote: no traffic is no reason to go on.
+    ``lasted``: seconds of the present step, by a clock that nobody sets; None: by ``now``.
     """
     if not state.plan.auto or state.status not in ("running", "holding", "promoting"):
         return state
@@ -86,7 +98,8 @@ def advance(state: RolloutState, verdict: Decided, now: float) -> RolloutState:
     if state.status == "promoting":
         return state
     step = state.now_at
-    baked = step is not None and now - state.step_started >= (step.bake or 0.0)
+    lasted = now - state.step_started if lasted is None else lasted
+    baked = step is not None and lasted >= (step.bake or 0.0)
     if not baked:
         return _settle(state, "running", (), now)
     if verdict.decision != "promote":

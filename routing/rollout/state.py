@@ -22,6 +22,7 @@ from slipway.spec.base import Section
 
 FILE_NAME = "rollout.json"
 _LOCK = ".rollout.lock"
+_LAYERS_LOCK = ".layers.lock"
 #: Transitions kept; the oldest go first.
 HISTORY = 200
 
@@ -127,8 +128,18 @@ def _invalid(model: str, message: str, observed: str, expected: str | None = Non
 
 
 def write(repository: Path, state: RolloutState) -> None:
-    """Replaces the state in one step."""
-    write_atomically(path_of(repository, state.model), state.model_dump_json(indent=1, exclude_defaults=True))
+    """Replaces the state in one step. Raises ExperimentInvalid for one that could not be read again."""
+    text = state.model_dump_json(indent=1, exclude_defaults=True)
+    try:
+        RolloutState.model_validate_json(text)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        raise ExperimentInvalid(
+            f"the rollout of {state.model} cannot be written",
+            observed=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            fix="correct the plan",
+        ) from problem
+    write_atomically(path_of(repository, state.model), text)
 
 
 def remove(repository: Path, model: str) -> None:
@@ -148,5 +159,16 @@ def locked(repository: Path, model: str) -> Iterator[None]:
     Its own lock: publishing and the pointer have another, which promoting takes inside this one.
     """
     with (repository / model / _LOCK).open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def layers_locked(repository: Path) -> Iterator[None]:
+    """Rollouts with a layer start one after the other, over all models: each sees what the others have taken.
+
+    Taken before the model's own lock.
+    """
+    with (repository / _LAYERS_LOCK).open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield

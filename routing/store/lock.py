@@ -9,5 +9,6 @@ _KEY = 0x736C6971
 
 
 def lock(connection: Connection) -> None:
-    """Waits for the other writers; held until the transaction ends."""
+    """Waits for the other writers, not for one that was stopped in the middle; held until the transaction ends."""
+    connection.execute(text("SET LOCAL lock_timeout = '10s'"))
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _KEY})

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from routing.store.migrate import migrate
+from routing.store.watched import Watched
 from slipway.errors import StoreUnavailable
 
 _CONNECT_SECONDS = 2
@@ -36,7 +38,7 @@ class Store:
     def begin(self) -> Iterator[Connection]:
         """One transaction: committed at the end, rolled back by an error.
 
-        Raises StoreUnavailable, within 2 s where nobody answers.
+        Raises StoreUnavailable: within 2 s where nobody answers, within 10 s where somebody hangs.
         """
         try:
             self._migrate_once()
@@ -67,7 +69,7 @@ class Store:
                 parsed = parsed.set(drivername="postgresql+psycopg")
             if parsed.drivername != "postgresql+psycopg":
                 raise ArgumentError("not PostgreSQL")
-            return create_engine(
+            engine = create_engine(
                 parsed,
                 pool_pre_ping=True,
                 pool_timeout=_CONNECT_SECONDS,
@@ -75,6 +77,8 @@ class Store:
                 hide_parameters=True,
                 connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "slipway"},
             )
+            event.listen(engine, "do_connect", _connect)
+            return engine
         except (ArgumentError, NoSuchModuleError, ValueError):
             # The text itself is not repeated: it holds a password.
             raise StoreUnavailable(
@@ -106,3 +110,7 @@ class Store:
             observed=f"{url.render_as_string(hide_password=True)}: {seen}",
             fix="start it, or correct SLIPWAY_DATABASE_URL; traffic flows on and verdicts hold meanwhile",
         )
+
+
+def _connect(_dialect: object, _record: object, args: Sequence[Any], values: dict[str, Any]) -> Watched:
+    return Watched.open(*args, **values)

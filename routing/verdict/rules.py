@@ -44,7 +44,7 @@ class Rules(Section):
     accuracy_margin: float = Field(default=0.02, ge=0, le=1, description="how much less accurate it may be, absolute")
     accuracy_required: bool = Field(default=False, description="no promotion before labels have shown it")
     agreement_min: float | None = Field(default=None, gt=0, le=1, description="share of paired answers that must agree")
-    latency: Latency | None = Field(default_factory=Latency, description="none: latency is not compared")
+    latency: Latency | None = Field(default_factory=Latency, description="null: latency is not compared")
     outcomes: dict[str, Outcome] = Field(default_factory=dict, description="by name, as feedback names them")
     guardrails: Guardrails = Field(default_factory=Guardrails)
     ratio_alpha: float = Field(default=0.001, gt=0, lt=0.5, description="false alarms of the sample-ratio check")

@@ -192,7 +192,7 @@ def _act(settings: Settings, name: str, verb: str, options: Any, as_json: bool) 
         state = found
     else:
         state = control.promote(settings, name) if verb == "promote" else control.abort(settings, name)
-        state = _follow(settings, state)
+        state = _follow(settings, state, "promoted" if verb == "promote" else "aborted")
     if as_json:
         print_json(_brief(state))
     else:
@@ -200,20 +200,22 @@ def _act(settings: Settings, name: str, verb: str, options: Any, as_json: bool) 
 
 
 def _start(settings: Settings, name: str, plan: RoutePlan) -> RolloutState:
-    from routing.controller.companion import ensure_controller
+    from routing.controller.companion import check_database, ensure_controller
     from routing.rollout import control
 
+    check_database(settings)
     state = control.start(settings, name, plan)
-    ensure_controller(settings)
+    ensure_controller(settings, anew=True)
     return state
 
 
-def _follow(settings: Settings, state: RolloutState) -> RolloutState:
-    """Until a promotion is in force, or is taken back; the controller goes on with it should this be interrupted."""
+def _follow(settings: Settings, state: RolloutState, wanted: str) -> RolloutState:
+    """Until it is as ``wanted``; the controller goes on with it should this be interrupted. Raises RolloutRefused."""
     from routing.controller.companion import ensure_controller
     from routing.rollout import control
 
     ensure_controller(settings)
+    experiment = state.experiment
     limit = time.monotonic() + settings.start_seconds
     while state.status in ("promoting", "aborting"):
         if time.monotonic() > limit:
@@ -224,8 +226,12 @@ def _follow(settings: Settings, state: RolloutState) -> RolloutState:
             )
         time.sleep(0.1)
         state = control.touch(settings, state.model)
-    if state.plan.canary is not None and state.status == "aborted" and state.reasons[0].startswith("not promoted"):
-        raise RolloutRefused(f"{state.model}: {state.reasons[0]}", observed="; ".join(state.reasons[1:]) or None)
+    if (state.status, state.experiment) != (wanted, experiment):
+        why = "; ".join(state.reasons)
+        raise RolloutRefused(
+            f"{state.model} is not {wanted}", observed=state.status + (f": {why}" if why else ""),
+            fix=f"`slipway route {state.model} --status` shows what happened",
+        )  # fmt: skip
     return state
 
 

@@ -9,16 +9,17 @@ from slipway.cli.fleet_status import only, print_servers
 from slipway.cli.output import print_line, print_table
 
 if TYPE_CHECKING:
+    from routing.controller.seen import Seen
     from routing.rollout.state import RolloutState
     from slipway.errors import SlipwayError
     from slipway.settings import Settings
 
-#: What was seen before this many seconds is said to be old: the controller does not run.
+#: What was seen before this many seconds is said to be old.
 _OLD_SECONDS = 15.0
 
 
-def brief(state: RolloutState) -> dict[str, Any]:
-    """A rollout in JSON-ready values."""
+def brief(state: RolloutState, seen: Seen | None = None) -> dict[str, Any]:
+    """A rollout in JSON-ready values. ``reasons``: of now, as far as ``seen`` has them; ``began``: of its state."""
     step = state.now_at
     return {
         "model": state.model,
@@ -34,16 +35,28 @@ def brief(state: RolloutState) -> dict[str, Any]:
         "bake_left": _bake_left(state) if step is not None and state.active else None,
         "auto": state.plan.auto,
         "shadow": state.plan.shadow.model_dump() if state.plan.shadow else None,
-        "reasons": list(state.reasons),
+        "reasons": _reasons(state, seen),
+        "began": list(state.reasons),
         "plan": state.plan.to_dict(),
         "history": [item.model_dump() for item in state.history],
     }
+
+
+def _reasons(state: RolloutState, seen: Seen | None) -> list[str]:
+    """The state keeps why it began to hold, which holds numbers; a look later others may be true."""
+    if state.status == "holding" and seen is not None:
+        if seen.problem:
+            return [seen.problem]
+        if seen.verdict is not None and seen.verdict["decision"] == "hold":
+            return [str(reason) for reason in seen.verdict["reasons"]]
+    return list(state.reasons)
 
 
 def one(settings: Settings, model: str) -> dict[str, Any]:
     """A rollout with what was seen of it; raises ExperimentUnknown, ModelNotFound."""
     from dataclasses import asdict
 
+    from routing.controller import heartbeat
     from routing.controller.companion import ensure_controller
     from routing.controller.seen import read_seen
     from routing.rollout import control
@@ -54,8 +67,9 @@ def one(settings: Settings, model: str) -> dict[str, Any]:
         ensure_controller(settings)
     seen = read_seen(settings, model, state.experiment)
     return {
-        **brief(state),
+        **brief(state, seen),
         "seen": asdict(seen) if seen is not None else None,
+        "controller": heartbeat.says(settings),
         "servers": _servers(settings, state),
     }
 
@@ -72,13 +86,15 @@ def _servers(settings: Settings, state: RolloutState) -> list[dict[str, Any]]:
 
 def every(settings: Settings) -> list[dict[str, Any]]:
     """Every rollout of the repository, over or not, in brief; one that cannot be read has an ``error``."""
+    from routing.controller.seen import read_seen
     from routing.rollout import control
     from routing.rollout.state import rolled_out
     from slipway.errors import SlipwayError
 
     def row(model: str) -> dict[str, Any]:
         try:
-            return brief(control.current(settings, model))
+            state = control.current(settings, model)
+            return brief(state, read_seen(settings, model, state.experiment))
         except SlipwayError as problem:
             return _unreadable(model, problem)
 
@@ -130,6 +146,8 @@ def print_one(values: dict[str, Any]) -> None:
     print_line(line + (", follows the verdict" if values["auto"] else ""))
     for reason in values["reasons"]:
         print_line(f"  {reason}")
+    if values["began"] != values["reasons"]:
+        print_line(f"  it began to hold for: {'; '.join(values['began'])}")
     print_servers(values["servers"])
     seen = values["seen"]
     if seen is None:
@@ -137,11 +155,11 @@ def print_one(values: dict[str, Any]) -> None:
         return
     age = time.time() - seen["time"]
     if values["active"] and age > _OLD_SECONDS:
-        print_line(f"  seen {age:.0f} s ago: no controller runs (`slipway serve` starts it)")
-    if seen["problem"]:
+        print_line(f"  seen {age:.0f} s ago: {values['controller']}")
+    if seen["problem"] and seen["problem"] not in values["reasons"]:
         print_line(f"  {seen['problem']}")
     _print_arms(values, seen)
-    _print_verdict(seen)
+    _print_verdict(seen, values["reasons"])
 
 
 def _print_arms(values: dict[str, Any], seen: dict[str, Any]) -> None:
@@ -187,7 +205,8 @@ def _agreement(rate: dict[str, int]) -> str:
     return f"agreement {_rate(rate['hits'], rate['trials']) or 'unknown'} of {rate['trials']} pairs"
 
 
-def _print_verdict(seen: dict[str, Any]) -> None:
+def _print_verdict(seen: dict[str, Any], said: list[str]) -> None:
+    """``said``: reasons that stand above already."""
     verdict = seen["verdict"]
     if verdict is None:
         return
@@ -196,7 +215,7 @@ def _print_verdict(seen: dict[str, Any]) -> None:
         columns = [key for key in checks[0] if all(not isinstance(item.get(key), (dict, list)) for item in checks)]
         print_table("Checks", columns, [[_cell(item.get(key)) for key in columns] for item in checks])
     print_line(f"verdict so far: {verdict['decision']}")
-    for reason in verdict["reasons"]:
+    for reason in () if verdict["reasons"] == said else verdict["reasons"]:
         print_line(f"  {reason}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from routing import drift, feedback
-from routing.feedback import FeedbackServer, parse, read_file, serve
+from routing.feedback import FeedbackServer, parse, parse_file, save, serve
 from routing.store import Store
 from slipway.errors import FeedbackInvalid, PortUnavailable, StoreUnavailable
 from slipway.settings import Settings
@@ -75,6 +75,8 @@ def test_objects_arrays_and_lines_are_stored(server: FeedbackServer, store: Stor
         ('{"request_id": "a", "label": "\\ud800"}', "label must be a text"),
         ('{"request_id": "a", "label": "7", "time": NaN}', "time must be"),
         ('{"request_id": "a", "label": "7", "time": 99999999999}', "time must be"),
+        ('{"request_id": "a", "label": "7", "time": 1' + "0" * 400 + "}", "time must be"),
+        ('{"request_id": "a", "label": "7", "time": -1' + "0" * 400 + "}", "time must be"),
         ('{"request_id": "a", "lable": "7"}', "unknown fields"),
     ],
 )
@@ -137,10 +139,12 @@ def test_it_stops_and_frees_its_port_and_says_when_one_is_taken(store: Store, se
 def test_a_file_is_read_as_lines(store: Store, tmp_path: Path) -> None:  # noqa: F811
     path = tmp_path / "labels.jsonl"
     path.write_text("".join(f'{{"request_id": "r{i}", "label": "{i % 10}"}}\n' for i in range(12_000)))
-    assert read_file(store, path) == 12_000
+    assert save(store, parse_file(path)) == 12_000
     assert one(store, "select count(*) from labels") == 12_000
     with pytest.raises(FeedbackInvalid, match="cannot be read"):
-        read_file(store, tmp_path / "none")
+        parse_file(tmp_path / "none")
+    with pytest.raises(FeedbackInvalid, match="cannot be read"):
+        parse_file(Path("/proc/self/mem"))
 
 
 def test_drift_is_reported_to_the_same_server(server: FeedbackServer, settings: Settings) -> None:  # noqa: F811

@@ -195,6 +195,62 @@ def test_a_rollout_that_cannot_be_read_is_a_row_beside_the_others(project: dict[
     route_status.print_list(list(rows.values()))
 
 
+def test_while_it_holds_the_reasons_are_those_of_the_last_look(
+    monkeypatch: pytest.MonkeyPatch, project: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLIPWAY_ROOT", project["SLIPWAY_ROOT"])
+    app(["route", "digits", "--canary", "2", "--auto"], standalone_mode=False)
+    path = repository_of(project) / "digits/rollout.json"
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps({**state, "status": "holding", "reasons": ["12 of 200 requests"]}))
+    seen = {"model": "digits", "experiment": state["experiment"], "time": time.time()}
+    verdict = {"decision": "hold", "reasons": ["150 of 200 requests"]}
+    folder = Path(project["SLIPWAY_ROOT"]) / ".slipway/run/routing/seen"
+    folder.mkdir(parents=True)
+    (folder / "digits.json").write_text(json.dumps({**seen, "verdict": verdict}))
+    capsys.readouterr()
+    app(["route", "digits"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert shown.count("150 of 200 requests") == 1
+    assert "it began to hold for: 12 of 200 requests" in shown
+    app(["route", "digits", "--json"], standalone_mode=False)
+    said = json.loads(capsys.readouterr().out)
+    assert (said["reasons"], said["began"]) == (["150 of 200 requests"], ["12 of 200 requests"])
+    (folder / "digits.json").write_text(json.dumps({**seen, "problem": "no database"}))
+    app(["route", "--status", "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["rollouts"][0]["reasons"] == ["no database"]
+
+
+def test_what_only_asks_leaves_the_controllers_settings(
+    monkeypatch: pytest.MonkeyPatch, project: dict[str, str]
+) -> None:
+    def run(*arguments: str) -> None:
+        app(["route", "digits", *arguments], standalone_mode=False)
+
+    monkeypatch.setenv("SLIPWAY_ROOT", project["SLIPWAY_ROOT"])
+    monkeypatch.setenv("SLIPWAY_DATABASE_URL", "postgresql://me:secret@127.0.0.1:1/x")
+    run("--canary", "2=10%")
+    monkeypatch.delenv("SLIPWAY_DATABASE_URL")
+    path = Path(project["SLIPWAY_ROOT"]) / ".slipway/run/routing/settings.json"
+    before = path.read_text()
+    run("--status")
+    with pytest.raises(SlipwayError, match="uses another database") as caught:
+        run("--canary", "2=20%")
+    assert "secret" not in str(caught.value)
+    assert path.read_text() == before
+    run("--stop")
+    run("--canary", "2=20%")
+    assert "database_url" not in path.read_text()
+
+
+def test_a_promotion_that_did_not_happen_is_an_error(monkeypatch: pytest.MonkeyPatch, project: dict[str, str]) -> None:
+    monkeypatch.setenv("SLIPWAY_ROOT", project["SLIPWAY_ROOT"])
+    app(["route", "digits", "--canary", "2=10%"], standalone_mode=False)
+    Repository(repository_of(project)).set_pointer("digits", 3)
+    with pytest.raises(SlipwayError, match="not promoted; observed stopped: the pointer was moved to version 3"):
+        app(["route", "digits", "--promote"], standalone_mode=False)
+
+
 def test_help_is_quick(slipway) -> None:
     """< 0.3 s on a quiet machine; the best of five, and twice that, for one that tests share."""
     assert "--canary" in slipway("route", "model", "--help").stdout

@@ -13,6 +13,7 @@ from routing import drift
 from routing.controller import companion, looks, places
 from routing.controller import loop as loops
 from routing.controller.book import Server
+from routing.controller.lasted import Lasted
 from routing.controller.loop import Controller
 from routing.controller.seen import read_seen
 from routing.observations import ArmSeen, Observations, Rate
@@ -220,10 +221,47 @@ def test_guardrails_of_a_rollout_that_only_people_move_are_shown_and_not_followe
 def test_old_things_are_removed_now_and_then(
     settings: Settings, controller: Controller, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    book.away = True
     controller.tick()
+    book.away = False
     assert book.tidied == 0
-    monkeypatch.setattr(loops, "_TIDY_SECONDS", 0.0)
     tick_until(controller, lambda: book.tidied)
+    controller.tick()
+    assert book.tidied == 1
+    monkeypatch.setattr(loops, "_TIDY_SECONDS", 0.0)
+    tick_until(controller, lambda: book.tidied > 1)
+
+
+def test_old_things_are_removed_before_it_leaves(
+    settings: Settings, controller: Controller, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops, "_IDLE_SECONDS", 0.0)
+    assert controller.finished()
+    assert book.tidied == 1
+
+
+def test_a_clock_that_is_set_forward_ends_no_bake(
+    settings: Settings, controller: Controller, say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control.start(settings, "digits", AUTO.model_copy(update={"bake": 300.0}))
+    say("promote")
+    controller.tick()
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + 3600)
+    for _ in range(3):
+        controller.tick()
+    assert (status(settings), control.current(settings, "digits").step) == ("running", 0)
+
+
+def test_a_step_lasts_by_the_steady_clock(settings: Settings) -> None:
+    state = control.start(settings, "digits", AUTO)
+    lasted, began = Lasted(), state.step_started
+    # 20 s before this controller came, 5 s since; the clock was set back, then forward
+    assert [lasted.seconds(state, began + now, steady) for now, steady in ((20, 100), (-900, 103), (9000, 105))] == [
+        20, 23, 25,
+    ]  # fmt: skip
+    later = state.model_copy(update={"step_started": began + 50})
+    assert lasted.seconds(later, began + 51, 200) == 1
 
 
 def test_what_was_seen_is_kept_for_the_command_line(settings: Settings, controller: Controller, say) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from routing.controller import companion, places
+from routing.controller import companion, heartbeat, places
 from routing.controller.database import take_feedback
 from routing.controller.seen import read_seen
 from routing.plan.model import RoutePlan
@@ -125,6 +125,21 @@ def test_from_traffic_over_kills_to_a_clean_stop(settings: Settings, start: Call
     mark = time.time()
     until(lambda: (found := counted()) and found.time > mark and found.problem is None)
 
+    # one that hangs holds up neither people nor the heartbeat
+    leader = until(lambda: Postgres(settings.state_dir / "postgres").pid)
+    hanging = [leader, *map(int, Path(f"/proc/{leader}/task/{leader}/children").read_text().split())]
+    for pid in hanging:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        hung = until(lambda: (found := beat(settings, second.pid)) and found["store"] != "answers" and found, 20)
+        until(lambda: (found := beat(settings, second.pid)) and found["heartbeat"] > hung["heartbeat"], 20)
+        assert "has not finished" in heartbeat.says(settings)
+    finally:
+        for pid in hanging:
+            os.kill(pid, signal.SIGCONT)
+    until(lambda: (found := beat(settings, second.pid)) and found["store"] == "answers", 20)
+
     second.terminate()
     assert second.wait(timeout=30) == 0
+    assert "no controller runs" in heartbeat.says(settings)
     assert Postgres(settings.state_dir / "postgres").pid is None

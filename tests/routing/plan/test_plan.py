@@ -8,6 +8,7 @@ from routing.plan.diff import diff
 from routing.plan.file import read_routes
 from routing.plan.model import RoutePlan, Routes
 from routing.plan.options import Options, compile_plan
+from routing.verdict.rules import Guardrails, Latency, Outcome, Rules
 from slipway.errors import RoutesInvalid
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -74,6 +75,14 @@ def test_mistakes_are_shown_by_file_line_and_key(tmp_path: Path, text: str, line
     assert says in caught.value.message
 
 
+@pytest.mark.parametrize("value", ["2020-13-45", "[" * 5000, "1" * 5000])
+def test_a_value_that_yaml_cannot_make_is_refused(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "routes.yaml"
+    path.write_text(f"models: {value}\n")
+    with pytest.raises(RoutesInvalid, match="a value cannot be understood"):
+        read_routes(path)
+
+
 def test_the_example_is_valid_and_changes_nothing(tmp_path: Path) -> None:
     example = ROOT / "config" / "routes.yaml"
     assert read_routes(example) == Routes()
@@ -135,6 +144,15 @@ def test_options_make_the_same_plan_as_a_file() -> None:
         (Options(canary="2=5%", rules=["alfa=0.1"]), "--rule alfa"),
         (Options(canary="2=5%", units=["me"]), "--unit"),
         (Options(canary="2=5%", bake=-1), "--bake"),
+        (Options(canary="2=5%", override="Content-Type"), "--override: requests have this header"),
+        (Options(canary="2=5%", override="host"), "--override: requests have this header"),
+        (Options(canary="1" * 5000), "--canary: not a version"),
+        (Options(canary="2=5%", allow=["me=" + "1" * 5000]), "--allow"),
+        (Options(canary="2=5%", rules=["min_requests=2020-13-45"]), "--rule min_requests: not a YAML value"),
+        (Options(canary="2=5%", rules=["a=" + "[" * 5000]), "--rule a: not a YAML value"),
+        (Options(canary="2=5%", rules=["min_seconds=.inf"]), "--rule min_seconds: .*finite"),
+        (Options(canary="2=5%", rules=["latency.margin=.inf"]), "--rule latency.margin: .*finite"),
+        (Options(canary="2=5%", rules=["guardrails.p99_max_ms=.inf"]), "--rule guardrails.p99_max_ms: .*finite"),
     ],
 )
 def test_a_wrong_option_is_named(options: Options, says: str) -> None:
@@ -160,7 +178,9 @@ def test_the_diff_says_what_changes_and_nothing_else() -> None:
 def test_every_key_is_documented() -> None:
     page = (ROOT / "docs" / "routing.md").read_text()
     missing = [key for key in RoutePlan.model_fields if f"`{key}" not in page]
-    assert not missing
+    parts = {"": Rules, "latency.": Latency, "outcomes.NAME.": Outcome, "guardrails.": Guardrails}
+    rules = [start + key for start, part in parts.items() for key in part.model_fields if start + key != "guardrails"]
+    assert not missing + [key for key in rules if f"| `{key}" not in page]
 
 
 def test_headers_are_lower_case_and_cookies_are_not() -> None:

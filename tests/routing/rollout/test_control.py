@@ -1,8 +1,12 @@
 """What people ask of rollouts, on a real repository, with a server that is told of by its state file."""
 
+import contextlib
+import json
 import os
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,15 +224,17 @@ def test_an_experiment_that_was_lost_or_damaged_is_written_again(settings: Setti
         assert experiments.read(settings.repository, "digits") == found
 
 
-def test_layers_exclude_and_other_models_run_side_by_side(settings: Settings, tmp_path: Path) -> None:
-    other = settings.repository / "strokes"
-    made = publication(tmp_path / "more")
-    Repository(settings.repository).publish(made)
-    # a second model: the same files under another name are enough for what is checked here
+def second_model(settings: Settings, tmp_path: Path) -> None:
+    """`strokes`: the same files under another name are enough for what is checked here."""
+    Repository(settings.repository).publish(publication(tmp_path / "more"))
     for version in ("1", "2"):
-        target = other / version
+        target = settings.repository / "strokes" / version
         target.mkdir(parents=True)
         (target / "manifest.json").write_text((settings.repository / "digits" / version / "manifest.json").read_text())
+
+
+def test_layers_exclude_and_other_models_run_side_by_side(settings: Settings, tmp_path: Path) -> None:
+    second_model(settings, tmp_path)
     layered = {"canary": 2, "share": "10%"}
     control.start(settings, "digits", RoutePlan.model_validate({**layered, "layer": {"name": "home", "stop": "50%"}}))
     with pytest.raises(RolloutRefused, match="would share units"):
@@ -256,3 +262,48 @@ def test_a_share_that_comes_into_force_late_is_counted_from_then(settings: Setti
     assert [item.share for item in corrected.segments] == [0.1, 0.5]
     assert corrected.segments[-1].since == corrected.step_started > time.time() - 5
     assert control.touch(settings, "digits") == corrected
+
+
+def test_two_of_one_layer_that_start_at_once_do_not_share_units(settings: Settings, tmp_path: Path) -> None:
+    second_model(settings, tmp_path)
+    plan = RoutePlan.model_validate({"canary": 2, "share": "10%", "layer": {"name": "home"}})
+    together = threading.Barrier(2)
+
+    def begin(model: str) -> bool:
+        together.wait(10)
+        with contextlib.suppress(RolloutRefused):
+            return control.start(settings, model, plan).active
+        return False
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(10):
+            assert sorted(pool.map(begin, ("digits", "strokes"))) == [False, True]
+            for model in states.rolled_out(settings.repository):
+                control.stop(settings, model)
+
+
+def test_an_aborted_shadow_is_not_started_again_from_a_file_and_another_is(settings: Settings) -> None:
+    def declared(plan: dict[str, object]) -> tuple[bool, str]:
+        found = changes(settings, Routes.model_validate({"models": {"digits": plan}}))[0]
+        return found.acts, found.says
+
+    control.start(settings, "digits", RoutePlan.model_validate({"shadow": {"version": 2}}))
+    control.abort(settings, "digits")
+    acts, says = declared({"shadow": {"version": 2, "share": "50%"}})
+    assert not acts and says.startswith("shadow version 2 was aborted")
+    assert declared({"shadow": {"version": 3}}) == (True, "starts")
+    assert declared({"canary": 2, "share": "10%"}) == (True, "starts")
+
+
+def test_every_transition_is_in_the_log_whoever_makes_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "HISTORY", 3)
+    control.start(settings, "digits", TEN)
+    for share in (0.2, 0.3, 0.4):
+        control.start(settings, "digits", TEN.model_copy(update={"share": share}))
+    control.abort(settings, "digits")
+    tick(settings)
+    lines = [json.loads(line) for line in (settings.state_dir / "logs/routing.jsonl").read_text().splitlines()]
+    assert [(line["status"], line["share"]) for line in lines] == [
+        ("running", 0.1), ("running", 0.2), ("running", 0.3), ("running", 0.4), ("aborting", 0.4), ("aborted", 0.4),
+    ]  # fmt: skip
+    assert lines[-1]["why"] == ["a person aborted it"]

@@ -92,7 +92,10 @@ def test_a_step_begins_a_segment_and_ends_the_one_before() -> None:
 
 
 def test_abort_takes_arms_shadow_and_allow_list_away() -> None:
-    plan = RoutePlan.model_validate({"canary": 2, "share": "10%", "shadow": {"version": 3}, "allow": {"me": 2}})
+    plan = RoutePlan.model_validate(
+        {"canary": 2, "share": "10%", "shadow": {"version": 3}, "allow": {"me": 2}, "override": "x-mine",
+         "units": ["cookie:a"], "layer": {"name": "home"}}
+    )  # fmt: skip
     state = started(plan)
     running = experiment_of(state)
     assert running is not None and running.versions == (1, 2, 3)
@@ -101,6 +104,7 @@ def test_abort_takes_arms_shadow_and_allow_list_away() -> None:
         found = experiment_of(item)
         assert found is not None
         assert (found.arms, found.shadow, found.allow, found.stable) == ((), None, {}, 1)
+        assert (found.override, found.units, found.layer) == ("x-model-version", ("header:x-unit-id",), None)
         assert (found.id, found.salt) == (running.id, running.salt)
         assert item.reasons == ("bad",)
 
@@ -141,6 +145,8 @@ def test_a_changed_plan_keeps_the_assignment_or_is_refused() -> None:
         {"canary": 2, "share": "5%"},
         {"canary": 2, "share": "10%", "units": ["cookie:a"]},
         {"canary": 2, "share": "10%", "layer": {"name": "a"}},
+        {"canary": 2, "share": "10%", "rules": {"alpha": 0.4}},
+        {"canary": 2, "share": "10%", "rules": {"ratio_alpha": 0.1}},
         {"shadow": {"version": 2}},
     ):
         with pytest.raises(RolloutRefused):

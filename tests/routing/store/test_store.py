@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from routing.postgres import Postgres
-from routing.store import Store
+from routing.store import Store, watched
 from routing.store.history import save_verdict, verdicts
 from routing.store.tables import metadata
 from slipway.errors import StoreUnavailable
@@ -74,6 +74,33 @@ def test_killed_it_says_so_fast_and_back_it_works_again(tmp_path: Path) -> None:
         with pytest.raises(StoreUnavailable, match="SLIPWAY_DATABASE_URL"):
             store.check()
     finally:
+        store.close()
+        server.stop()
+
+
+def test_a_server_that_hangs_is_noticed_and_one_that_is_slow_waited_for(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(watched, "_SILENCE", 0.5)
+    server = Postgres(tmp_path / "postgres")
+    server.start()
+    assert server.pid is not None
+    group, store = server.pid, Store(server.url)
+    try:
+        with store.begin() as connection:
+            connection.execute(text("SELECT pg_sleep(1.5)"))
+        processes = [group, *map(int, Path(f"/proc/{group}/task/{group}/children").read_text().split())]
+        with pytest.raises(StoreUnavailable, match="no answer"), store.begin() as connection:
+            for process in processes:
+                os.kill(process, signal.SIGSTOP)
+            connection.execute(text("SELECT 1"))
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            store.check()
+        assert time.monotonic() - began < 5
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+        store.check()
+    finally:
+        os.kill(group, signal.SIGCONT)
         store.close()
         server.stop()
 
