@@ -230,7 +230,9 @@ do
           value_at, name = text_value(text, value_at, value_char, label .. ".name")
           return value_at
         elseif key == "parameters" then
-          return (parameters(text, value_at, value_char, deep, label))
+          local stop, found = parameters(text, value_at, value_char, deep, label)
+          if (found.classification or 0) > 0 then tensors.refuse_classification(label) end
+          return stop
         end
         return json.skip(text, value_at, value_char, deep)
       end)

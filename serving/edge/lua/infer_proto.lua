@@ -2,10 +2,12 @@
 -- Field numbers: https://github.com/triton-inference-server/common/blob/main/protobuf/grpc_service.proto
 local infer_proto = {}
 do
-  local function check_parameter(message, first, last, label)
+  local function check_parameter(message, first, last, label, of_output)
     protobuf.fields(message, first, last, function(field, wire, from, to)
       if field == 1 then
-        tensors.refuse_shared_memory(frames.text_field(message, wire, from, to, "a parameter name"), label)
+        local key = frames.text_field(message, wire, from, to, "a parameter name")
+        tensors.refuse_shared_memory(key, label)
+        if of_output and key == "classification" then tensors.refuse_classification(label) end
       end
     end)
   end
@@ -41,7 +43,7 @@ do
 
   local function check_output(message, first, last, label)
     protobuf.fields(message, first, last, function(field, wire, from, to)
-      if field == 2 and wire == 2 then check_parameter(message, from, to, label) end
+      if field == 2 and wire == 2 then check_parameter(message, from, to, label, true) end
     end)
   end
 

@@ -43,6 +43,11 @@ do
     return size
   end
 
+  -- Triton 2.51 sorts an output's bytes as numbers to find its classes: asked of strings, that kills it (SIGFPE).
+  function tensors.refuse_classification(label)
+    invalid(label .. " asks for 'classification', which the edge does not pass on; take the scores and sort them")
+  end
+
   function tensors.refuse_shared_memory(key, label)
     if tensors.SHARED_MEMORY[key] then
       invalid(label .. " asks for shared memory (" .. key .. "), which the edge does not pass on; send the data itself")
