@@ -140,6 +140,7 @@ do
     local stop = json.object(text, at, depth, function(key, index, char, inner)
       if key == "name" then
         index, input.name = text_value(text, index, char, label .. ".name")
+        tensors.check_name(input.name, label)
         input.label = label .. " ('" .. errors.shown(input.name) .. "')"
       elseif key == "datatype" then
         index, input.datatype = text_value(text, index, char, label .. ".datatype")
@@ -228,6 +229,7 @@ do
       local stop = json.object(text, index, inner, function(key, value_at, value_char, deep)
         if key == "name" then
           value_at, name = text_value(text, value_at, value_char, label .. ".name")
+          tensors.check_name(name, label)
           return value_at
         elseif key == "parameters" then
           local stop, found = parameters(text, value_at, value_char, deep, label)

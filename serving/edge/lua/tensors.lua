@@ -1,6 +1,6 @@
 -- What both transports know about tensors: the V2 data types, and shapes that cannot overflow.
 -- Types: https://github.com/kserve/open-inference-protocol (Tensor Data Types), plus Triton's BF16.
-local tensors = { MAX_RANK = 32, MAX_TENSORS = 256 }
+local tensors = { MAX_RANK = 32, MAX_TENSORS = 256, LONGEST_NAME = 128 }
 do
   -- bytes per element in binary form; BYTES elements carry a 4-byte length each, so 4 is their least size
   tensors.SIZES = {
@@ -27,6 +27,14 @@ do
     shape.elements = shape.elements * dimension
     if dimension > limit or shape.elements > limit then
       invalid(label .. " has a shape of more elements than the request has bytes (" .. limit .. ")")
+    end
+  end
+
+  -- Servers quote names in their errors: no name may be a sentence.
+  function tensors.check_name(name, label)
+    if not string.find(name, "^[%w_.:/%-]+$") or #name > tensors.LONGEST_NAME then
+      invalid(label .. " has the name '" .. errors.shown(name) .. "'; expected 1 to " .. tensors.LONGEST_NAME
+        .. " letters, digits and _ . : / -")
     end
   end
 

@@ -32,15 +32,7 @@ do
   end
 
   function envoy_on_response(handle)
-    local headers = handle:headers()
-    local grpc_status = headers:get("grpc-status")
-    local text
-    if grpc_status and grpc_status ~= "0" then
-      text = faults.unescape_grpc(headers:get("grpc-message") or "")
-    elseif tonumber(headers:get(":status")) >= 400 then
-      local body = handle:body(true)
-      text = body:getBytes(0, math.min(body:length(), 65536))
-    end
+    local text = faults.said(handle, faults.text_of)
     if text and worth(handle, text) then handle:headers():add("x-slipway-retry", "1") end
   end
 end
