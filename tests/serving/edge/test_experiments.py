@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import grpc
@@ -19,7 +20,7 @@ from serving.edge.experiments import LiveExperiment
 from serving.edge.routes import EdgeRoutes
 from serving.state import ProcessState, State
 from slipway.experiment import Arm, Experiment, Layer, Shadow
-from tests.serving.edge.edge_rig import Reply, Rig, log, wait
+from tests.serving.edge.edge_rig import ECHO_CONFIG, Reply, Rig, log, wait
 from tests.serving.edge.test_edge_grpc import MODEL_INFER
 from tests.serving.edge.test_edge_grpc import echo as echo_message
 from tests.serving.edge.test_edge_http import echo as echo_json
@@ -146,6 +147,33 @@ def test_a_failing_arm_falls_back_and_is_ejected(rig: Rig, follow, transport: st
         assert (first["assigned"], first["answered"], first["failed"]) == ("2", "1", "1")
         assert (last["assigned"], last["answered"], last["failed"]) == ("2", "1", None)
     wait(lambda: answered(ask(rig, "u1")) == "2", 20, "the arm is asked again after its ejection")
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_a_failing_arm_is_asked_once_while_the_stable_version_is_away(rig: Rig, follow, transport: str) -> None:
+    """All tries after the arm's are the stable version's, and ask for it."""
+    follow(replace(CANARY, id=f"echo-away-{transport}", arms=(Arm(2, 0, 10000),)))
+    request_id = f"q-away-{transport}"
+    wait(lambda: answered(ask(rig, "u")) == "2", 30, "the arm is free of what tests before did to it")
+    serve_versions(rig, "specific {versions: [2, 3]}")
+    before = seen(rig, 2, "raise2")
+    with ThreadPoolExecutor(1) as pool:
+        if transport == "http":
+            found = pool.submit(lambda: answered(ask(rig, "u", "raise2", x_request_id=request_id)))
+        else:
+            found = pool.submit(lambda: Grpc(rig).ask("u", "raise2", request_id))
+        time.sleep(0.7)
+        serve_versions(rig, "all {}")
+        assert found.result(20) == "1"
+    assert seen(rig, 2, "raise2") == before + 1
+    row = log(rig, request_id)
+    assert (row["answered"], row["failed"], row["attempts"]) == ("1", "1", 2)
+
+
+def serve_versions(rig: Rig, policy: str) -> None:
+    path = rig.folder / "repository" / "echo" / "config.pbtxt"
+    path.write_text(ECHO_CONFIG.replace("all {}", policy))
+    assert rig.repository_call("echo", "load")
 
 
 def test_a_fault_of_both_is_answered_once_as_it_is(rig: Rig, follow) -> None:
