@@ -21,6 +21,7 @@ do
     context.limit = handle:metadata():get("max_request_bytes")
     context.id, context.path = bodies.request_id(headers), string.sub(path, 1, 512)
     context.grpc = media == "application/grpc" or string.find(media, "^application/grpc%+") ~= nil
+    if context.grpc then context.deadline = bodies.deadline(headers, handle:metadata():get("request_timeout")) end
     if handle:streamInfo():protocol() ~= "HTTP/2" then
       context.unread = tonumber(headers:get("content-length") or "0")
     end

@@ -60,27 +60,22 @@ do
     return FAILED[headers:get("grpc-status") or "0"] or tonumber(headers:get(":status")) >= 500
   end
 
-  -- Whether an answer that speaks of the server is about a request that nobody can read. It gets the status of a client's
-  -- mistake, so that neither the router nor the count of failures takes it for the version's.
-  local function settled_as_clients(handle)
-    local text = faults.said(handle, faults.text_of)
-    local code, _, status = faults.special(text or "")
+  -- Whether INTERNAL is about a message that Triton cannot read. It gets the status of a client's mistake, so that neither
+  -- the router nor the count of failures takes it for the version's. What is wrong over HTTP the edge finds itself: this
+  -- must not wait for a body, because another try may end the request meanwhile, and Envoy dies.
+  local function settled_as_clients(headers)
+    if (headers:get("grpc-status") or "0") == "0" then return false end
+    local code, _, status = faults.special(faults.unescape_grpc(headers:get("grpc-message") or ""))
     if not code or status >= 500 then return false end
-    local headers = handle:headers()
-    if headers:get("grpc-status") then
-      headers:replace("grpc-status", errors.grpc_status(code))
-    else
-      headers:replace(":status", tostring(status))
-    end
+    headers:replace("grpc-status", errors.grpc_status(code))
     return true
   end
 
   function envoy_on_response(handle)
     local headers, noted = handle:headers(), handle:streamInfo():dynamicMetadata():get("slipway.try") or {}
     headers:replace("x-slipway-version", "0") -- Envoy puts in the version of the host, see listeners.py
-    if failed(headers) and settled_as_clients(handle) then return end
+    if failed(headers) and settled_as_clients(headers) then return end
     if noted.arm then
-      headers = handle:headers() -- Envoy's wrappers die when the script waits
       if failed(headers) then
         return headers:add("x-slipway-retry", "1")
       elseif failed_in_ok(handle, headers, noted) then

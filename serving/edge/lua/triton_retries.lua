@@ -27,7 +27,9 @@ do
   end
 
   function envoy_on_request(handle)
-    local routed = handle:headers():get("x-slipway-routed") ~= nil
+    local headers = handle:headers()
+    local routed = headers:get("x-slipway-routed") ~= nil
+    headers:remove("grpc-timeout") -- Envoy keeps it; a server's own answer to it would be the version's failure
     handle:streamInfo():dynamicMetadata():set("slipway.try", "routed", routed)
   end
 

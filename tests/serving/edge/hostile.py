@@ -132,6 +132,8 @@ def requests() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{"inputs": value} for value in ([], {}, None, "x", 5, [5], [[]], ["x"], [None])]
     found += [{**good, "id": 5}, {**good, "id": None}, {**good, "parameters": []}, {**good, "parameters": None}]
     found += [{**good, "parameters": {key: "x"}} for key in ("priority", "timeout", "binary_data_output")]
+    found += [{**good, "parameters": {key: 2**64}} for key in ("priority", "timeout", "sequence_id")]
+    found += [{**good, "parameters": {"sequence_id": value}} for value in (True, 1.5, -1, "s" * 129)]
     found += [{**good, "parameters": {"priority": -1}}, {**good, "parameters": {"sequence_start": 1}}]
     found += [{**good, "outputs": value} for value in ({}, "y", [5], [{}], [{"name": 5}], None)]
     found += [{**good, "outputs": [{"name": "y"}, {"name": "y"}]}]

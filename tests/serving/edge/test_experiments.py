@@ -149,33 +149,6 @@ def test_a_failing_arm_falls_back_and_is_ejected(rig: Rig, follow, transport: st
     wait(lambda: answered(ask(rig, "u1")) == "2", 20, "the arm is asked again after its ejection")
 
 
-@pytest.mark.parametrize("transport", ["http", "grpc"])
-def test_a_failing_arm_is_asked_once_while_the_stable_version_is_away(rig: Rig, follow, transport: str) -> None:
-    """All tries after the arm's are the stable version's, and ask for it."""
-    follow(replace(CANARY, id=f"echo-away-{transport}", arms=(Arm(2, 0, 10000),)))
-    request_id = f"q-away-{transport}"
-    wait(lambda: answered(ask(rig, "u")) == "2", 30, "the arm is free of what tests before did to it")
-    serve_versions(rig, "specific {versions: [2, 3]}")
-    before = seen(rig, 2, "raise2")
-    with ThreadPoolExecutor(1) as pool:
-        if transport == "http":
-            found = pool.submit(lambda: answered(ask(rig, "u", "raise2", x_request_id=request_id)))
-        else:
-            found = pool.submit(lambda: Grpc(rig).ask("u", "raise2", request_id))
-        time.sleep(0.7)
-        serve_versions(rig, "all {}")
-        assert found.result(20) == "1"
-    assert seen(rig, 2, "raise2") == before + 1
-    row = log(rig, request_id)
-    assert (row["answered"], row["failed"], row["attempts"]) == ("1", "1", 2)
-
-
-def serve_versions(rig: Rig, policy: str) -> None:
-    path = rig.folder / "repository" / "echo" / "config.pbtxt"
-    path.write_text(ECHO_CONFIG.replace("all {}", policy))
-    assert rig.repository_call("echo", "load")
-
-
 def test_a_fault_of_both_is_answered_once_as_it_is(rig: Rig, follow) -> None:
     follow(replace(CANARY, id="echo-both", arms=(Arm(2, 0, 10000),)))
     reply = ask(rig, "u", "raise", x_request_id="q-both")
@@ -229,3 +202,32 @@ def test_clients_cannot_send_the_edges_own_headers(rig: Rig, follow) -> None:
     unit = next(unit for unit in UNITS if assign(CANARY, unit).version == 1)
     forged = {"x_slipway_route": "echo/2", "x_slipway_try": "2", "x_slipway_arm": "2", "x_slipway_record": "image"}
     assert answered(ask(rig, unit, **forged)) == "1"
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_a_failing_arm_is_asked_once_while_the_stable_version_is_away(rig: Rig, follow, transport: str) -> None:
+    """All tries after the arm's are the stable version's, and ask for it."""
+    follow(replace(CANARY, id=f"echo-away-{transport}", arms=(Arm(2, 0, 10000),)))
+    request_id = f"q-away-{transport}"
+    client = Grpc(rig)
+    free = {"http": lambda: answered(ask(rig, "u")), "grpc": lambda: client.ask("u")}[transport]
+    wait(lambda: free() == "2", 30, "the arm is free of what tests before did to it")
+    serve_versions(rig, "specific {versions: [2, 3]}")
+    before = seen(rig, 2, "raise2")
+    with ThreadPoolExecutor(1) as pool:
+        if transport == "http":
+            found = pool.submit(lambda: answered(ask(rig, "u", "raise2", x_request_id=request_id)))
+        else:
+            found = pool.submit(lambda: client.ask("u", "raise2", request_id))
+        time.sleep(0.7)
+        serve_versions(rig, "all {}")
+        assert found.result(20) == "1"
+    assert seen(rig, 2, "raise2") == before + 1
+    row = log(rig, request_id)
+    assert (row["answered"], row["failed"], row["attempts"]) == ("1", "1", 2)
+
+
+def serve_versions(rig: Rig, policy: str) -> None:
+    path = rig.folder / "repository" / "echo" / "config.pbtxt"
+    path.write_text(ECHO_CONFIG.replace("all {}", policy))
+    assert rig.repository_call("echo", "load")
