@@ -182,6 +182,16 @@ def test_dead_model_process_is_bridged_until_it_is_healed(own_rig: Rig) -> None:
     assert set(outcome.versions) == {"2"}
 
 
+def test_a_dead_version_is_not_taken_for_another_that_a_request_kills(own_rig: Rig) -> None:
+    """Instances have the same names in all versions. A request that was inside one that died is never repeated."""
+    path = "/v2/models/echo/versions/{}/infer"
+    for _ in range(2):  # both instances
+        assert own_rig.request("POST", path.format(2), echo_json("crash")).status == 503
+    time.sleep(0.6)  # longer than the answers to one batch take
+    assert own_rig.request("POST", path.format(3), echo_json("crash3")).status == 503
+    assert (own_rig.folder / "repository/echo/3/model.py.seen").read_text().split() == ["crash3"]
+
+
 def test_without_triton_health_is_down_at_once(own_rig: Rig) -> None:
     own_rig.kill_triton()
     started = time.monotonic()
