@@ -25,9 +25,9 @@ do
   local function assigned(handle, model, entry, context)
     local experiment = handle:metadata():get("experiment:" .. model)
     if not experiment then return entry.version end
-    local version = experiments.choose(handle:headers(), experiment, context)
-    check_written(model, version)
-    return version
+    local wished = handle:headers():get(experiment.override) or ""
+    if wished ~= "" then check_written(model, wished) end -- before anything of it is noted for the log
+    return experiments.choose(handle:headers(), experiment, context)
   end
 
   -- model, version: what the client named ("" or nil: no version). -> the version to use, whether the table chose it.

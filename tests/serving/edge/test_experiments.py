@@ -27,7 +27,8 @@ from tests.serving.edge.test_edge_http import echo as echo_json
 
 pytestmark = pytest.mark.e2e
 CANARY = Experiment("echo", "echo-1", "salt-1", stable=1, arms=(Arm(2, 0, 3000),), record=0)
-UNITS = [f"unit-{n}" for n in range(200)] + ["", "ü", "日本語", "a" * 300, "x;y=z", 'quote"']
+UNITS = [f"unit-{n}" for n in range(200)] + ["", "ü", "日本語", "a" * 300, "x;y=z", 'quote"', "é" * 200]
+BLANKS = [" lead", "trail ", "\t both \t ", "a  b", "c" * 250 + "   " + "d" * 50, " " * 300 + "far"]
 
 
 def ask(rig: Rig, unit: str | None, text: str = "hi", path: str = "/v2/models/echo/infer", **headers: str) -> Reply:
@@ -75,8 +76,16 @@ def test_edge_and_python_agree_over_both_transports(rig: Rig, follow) -> None:
         assert answered(ask(rig, unit)) == expected
         assert client.ask(unit) == expected
     for unit in UNITS[200:]:
-        if unit and unit.isascii():
+        if unit:
             assert answered(ask(rig, unit)) == str(assign(CANARY, unit).version), unit
+    for unit in BLANKS:
+        expected = assign(CANARY, unit)
+        assert answered(ask(rig, unit, x_request_id=f"q-{expected.unit_hash}")) == str(expected.version), unit
+        assert log(rig, f"q-{expected.unit_hash}")["unit"] == expected.unit_hash
+        assert client.ask(unit.replace("\t", " "), request_id=f"q-grpc-{expected.unit_hash}") == str(
+            expected.version
+        ), unit
+        assert log(rig, f"q-grpc-{expected.unit_hash}")["unit"] == expected.unit_hash
 
 
 def test_a_larger_share_takes_nobody_out(rig: Rig, follow) -> None:
@@ -100,7 +109,10 @@ def test_clusters_of_an_arm_that_is_taken_back_outlive_its_routes(rig: Rig) -> N
 
 def test_override_allow_list_and_paths_win_and_are_marked(rig: Rig, follow) -> None:
     unit = next(unit for unit in UNITS if assign(CANARY, unit).version == 1)
-    follow(replace(CANARY, allow={"vip": 3}))
+    long = "v" * 256
+    follow(replace(CANARY, allow={"vip": 3, long: 3, long + "w": 2}))
+    for named in (" vip ", long, long + "w"):
+        assert answered(ask(rig, named)) == "3"
     cases = {
         "override": (ask(rig, unit, x_model_version="3", x_request_id="q-override"), "3"),
         "allow": (ask(rig, "vip", x_request_id="q-allow"), "3"),
@@ -113,7 +125,9 @@ def test_override_allow_list_and_paths_win_and_are_marked(rig: Rig, follow) -> N
     reply = ask(rig, unit, path="/v2/models/echo/versions/2/infer", x_request_id="q-path")
     row = log(rig, "q-path")
     assert answered(reply) == "2" and row["why"] == "override" and row["experiment"] is None
-    assert ask(rig, unit, x_model_version="nonsense").code == "VERSION_NOT_FOUND"
+    assert ask(rig, unit, x_model_version="nonsense", x_request_id="q-nonsense").code == "VERSION_NOT_FOUND"
+    row = log(rig, "q-nonsense")
+    assert (row["experiment"], row["assigned"], row["code"]) == (None, None, "VERSION_NOT_FOUND")
     assert ask(rig, unit, x_model_version="77").code == "VERSION_NOT_FOUND"
 
 
