@@ -11,7 +11,7 @@ do
     end
   end
 
-  -- Without the blanks around it, which HTTP takes away and gRPC does not, and at most so long: see routing/assignment.py
+  -- Without the blanks around it, which HTTP takes away and gRPC does not, and cut: see routing/assignment.py
   local function fitted(value)
     value = string.sub(string.gsub(value, "^[ \t]+", ""), 1, LONGEST_UNIT)
     return (string.gsub(value, "[ \t]+$", ""))

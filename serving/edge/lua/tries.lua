@@ -60,9 +60,9 @@ do
     return FAILED[headers:get("grpc-status") or "0"] or tonumber(headers:get(":status")) >= 500
   end
 
-  -- Whether INTERNAL is about a message that Triton cannot read. It gets the status of a client's mistake, so that neither
-  -- the router nor the count of failures takes it for the version's. What is wrong over HTTP the edge finds itself: this
-  -- must not wait for a body, because another try may end the request meanwhile, and Envoy dies.
+  -- Whether INTERNAL is about a message that Triton cannot read. It gets the status of a client's mistake, so that
+  -- neither the router nor the count of failures takes it for the version's. What is wrong over HTTP the edge finds
+  -- itself: this must not wait for a body, because another try may end the request meanwhile, and Envoy dies.
   local function settled_as_clients(headers)
     if (headers:get("grpc-status") or "0") == "0" then return false end
     local code, _, status = faults.special(faults.unescape_grpc(headers:get("grpc-message") or ""))

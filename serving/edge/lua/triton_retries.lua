@@ -8,7 +8,7 @@ do
   local BATCH = 500 -- ms within which all requests of the batch that died are answered
   local FORGET = 2500 -- ms without such an answer, after which the instance counts as alive again
   local MOST = 256 -- instances that are held: more do not die within that time
-  local dead = {} -- target and instance -> { first, last }: times of its answers in this outage, as this worker saw them
+  local dead = {} -- target and instance -> { first, last }: times of its answers in this outage, for this worker
 
   -- Instances that are forgotten go when another one dies.
   local function note(instance, now)
@@ -42,7 +42,8 @@ do
     local headers = handle:headers()
     local routed = headers:get("x-slipway-routed") ~= nil
     headers:remove("grpc-timeout") -- Envoy keeps it; a server's own answer to it would be the version's failure
-    local model, version = headers:get("x-slipway-model"), headers:get("x-slipway-try") or headers:get("x-slipway-written")
+    local model = headers:get("x-slipway-model")
+    local version = headers:get("x-slipway-try") or headers:get("x-slipway-written")
     handle:streamInfo():dynamicMetadata():set("slipway.try", "routed", routed)
     handle:streamInfo():dynamicMetadata():set("slipway.try", "target", (model or "") .. "/" .. (version or ""))
   end
