@@ -44,7 +44,8 @@ def hash32(data: bytes) -> int:
 
 
 def _unit(text: str) -> bytes:
-    return text.encode()[:LONGEST_UNIT]
+    """What counts of a unit: no blanks around it, which HTTP takes away and gRPC does not, and not more than is cut."""
+    return text.encode().lstrip(b" \t")[:LONGEST_UNIT].rstrip(b" \t")
 
 
 def unit_hash(experiment: Experiment, unit: str) -> int:
@@ -54,8 +55,9 @@ def unit_hash(experiment: Experiment, unit: str) -> int:
 
 def assign(experiment: Experiment, unit: str) -> Assignment:
     """The version that a request of ``unit`` without an override goes to, while every version is ready."""
-    if unit in experiment.allow:
-        return Assignment(experiment.allow[unit], "allow")
+    allowed = {name.encode(): version for name, version in experiment.allow.items()}.get(_unit(unit))
+    if allowed is not None:
+        return Assignment(allowed, "allow")
     layer = experiment.layer
     if layer is not None:
         bucket = hash32(f"layer:{layer.name}:".encode() + _unit(unit)) % BUCKETS

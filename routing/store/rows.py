@@ -44,6 +44,8 @@ PREDICTION_COLUMNS = (
 #: DATA_LOSS. The others are the client's doing.
 _GRPC_SERVER_ERRORS = {2, 4, 13, 14, 15}
 _CLIENT_ERROR_NAMES = {"INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "CANCELLED"}
+#: Envoy's detail of an answer that it gave because a deadline had come: the client's own, if it had set a shorter one.
+_DEADLINE = "max_duration_timeout"
 _LARGEST = 2**31 - 1
 #: Bytes of a text that is part of a key: an index entry of PostgreSQL has at most 2704.
 LONGEST_KEY = 512
@@ -91,7 +93,8 @@ def _exposure(values: dict[str, Any]) -> Row:
         raise Garbage
     answered = _maybe(_whole, values.get("answered"))
     status, grpc_status = _whole(values.get("status") or 0), _maybe(_whole, values.get("grpc_status"))
-    failed = _failed(values.get("failed"), status, grpc_status)
+    late = values.get("details") == _DEADLINE and values.get("deadline") is not None
+    failed = _failed(values.get("failed"), 0 if late else status, None if late else grpc_status)
     return (
         key_text(values["request_id"]),
         key_text(values["experiment"]),

@@ -118,6 +118,7 @@ def _access_log(config: EdgeConfig) -> Json:
                     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
                     "flags": "%RESPONSE_FLAGS%",
                     "details": "%RESPONSE_CODE_DETAILS%",
+                    "deadline": noted.format("deadline"),
                     "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
                 }
             },

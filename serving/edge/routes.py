@@ -79,7 +79,8 @@ def _stream(config: EdgeConfig) -> Json:
 
 def _metadata(config: EdgeConfig, routes: EdgeRoutes) -> Json:
     """What the Lua filter reads; one key per model, because Envoy converts only the key that is asked for."""
-    table: Json = {"ready": routes.ready, "max_request_bytes": config.max_request_bytes}
+    limits = {"max_request_bytes": config.max_request_bytes, "request_timeout": config.request_timeout}
+    table: Json = {"ready": routes.ready, **limits}
     for model, version in routes.default_versions.items():
         table[f"model:{model}"] = {"version": str(version)}
     for found in routes.experiments:

@@ -36,6 +36,17 @@ def test_the_split_is_the_declared_one_over_100_000_units() -> None:
     assert abs(seen - 10_000) <= 3 * (100_000 * 0.1 * 0.9) ** 0.5
 
 
+def test_what_counts_of_a_unit_is_the_same_for_its_hash_and_the_allow_list() -> None:
+    """HTTP takes the blanks around a header's value away, and the edge cuts it at 256 bytes."""
+    long = "v" * 256
+    experiment = replace(CANARY, allow={"vip": 3, long: 3, long + "w": 2})
+    for unit in (" vip", "vip\t ", long, long + "w", " " + long + " x"):
+        assert assign(experiment, unit).version == 3, unit
+    for one, other in ((" lead", "lead"), ("a b ", "a b"), ("ü" * 128 + "x", "ü" * 128)):
+        assert assign(CANARY, one) == assign(CANARY, other)
+    assert assign(CANARY, "a b").unit_hash != assign(CANARY, "ab").unit_hash
+
+
 def test_experiments_of_one_layer_share_nobody() -> None:
     left = replace(CANARY, salt="left", layer=Layer("home", 0, 5000))
     right = replace(CANARY, salt="right", layer=Layer("home", 5000, 5000))

@@ -29,6 +29,37 @@ do
     headers:replace("content-length", tostring(body:length()))
   end
 
+  -- What every engine is told of a client's headers, with its protocol's own. The rest stops here: Triton drops the
+  -- connection over 8 KiB of headers, as TorchServe does, and a version would seem to have failed.
+  local KEPT = { ["content-type"] = true, ["content-length"] = true, ["transfer-encoding"] = true, host = true,
+    ["x-request-id"] = true, traceparent = true,
+    ["x-forwarded-proto"] = true } -- Envoy's own: without it no route is found anew, and an arm's request gets 404
+  local LONGEST_HEADER = 512 -- bytes of one that is kept
+
+  -- kept: names of the protocol's own
+  function bodies.drop_headers(headers, kept)
+    local dropped = {}
+    for name, value in pairs(headers) do
+      local own = string.sub(name, 1, 1) == ":" or string.sub(name, 1, 10) == "x-slipway-"
+      local known = (KEPT[name] or kept[name]) and #value <= LONGEST_HEADER
+      if not own and not known then dropped[#dropped + 1] = name end
+    end
+    for _, name in ipairs(dropped) do
+      headers:remove(name)
+    end
+    if #(headers:get(":authority") or "") > LONGEST_HEADER then headers:replace(":authority", "slipway") end
+  end
+
+  local SECONDS = { H = 3600, M = 60, S = 1, m = 1e-3, u = 1e-6, n = 1e-9 }
+
+  -- The client's own deadline in seconds; nil when it has none, or one that is not shorter than the edge's limit. Envoy
+  -- has read the header and written it anew. https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+  function bodies.deadline(headers, limit)
+    local digits, unit = string.match(headers:get("grpc-timeout") or "", "^(%d+)([HMSmun])$")
+    local found = digits and tonumber(digits) * SECONDS[unit]
+    return found and found < limit and found or nil
+  end
+
   function bodies.refuse_encoding(headers)
     local encoding = headers:get("content-encoding")
     if encoding and string.lower(encoding) ~= "identity" then

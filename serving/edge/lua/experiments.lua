@@ -11,12 +11,19 @@ do
     end
   end
 
+  -- Without the blanks around it, which HTTP takes away and gRPC does not, and cut: see routing/assignment.py
+  local function fitted(value)
+    value = string.sub(string.gsub(value, "^[ \t]+", ""), 1, LONGEST_UNIT)
+    return (string.gsub(value, "[ \t]+$", ""))
+  end
+
   -- The first source that the request has, else its id
   local function unit_of(headers, sources, id)
     for _, source in ipairs(sources) do
       local kind, name = string.match(source, "^(%a+):(.+)$")
       local value = kind == "cookie" and cookie(headers, name) or kind == "header" and headers:get(name)
-      if value and value ~= "" then return string.sub(value, 1, LONGEST_UNIT) end
+      value = value and fitted(value) or ""
+      if value ~= "" then return value end
     end
     return id
   end

@@ -31,6 +31,16 @@ do
     return (string.gsub(message, "%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
   end
 
+  -- The text of an answer that is an error; nil of others. read(body) -> the text in an HTTP answer's body
+  function faults.said(handle, read)
+    local headers = handle:headers()
+    local grpc_status = headers:get("grpc-status")
+    if grpc_status and grpc_status ~= "0" then return faults.unescape_grpc(headers:get("grpc-message") or "") end
+    if tonumber(headers:get(":status")) < 400 then return nil end
+    local body = handle:body(true)
+    return read(body:getBytes(0, math.min(body:length(), 65536)))
+  end
+
   -- Percent-encoding of grpc-message: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
   function faults.escape_grpc(text)
     return (string.gsub(text, "[^\32-\36\38-\126]", function(char)

@@ -39,7 +39,9 @@ do
 
   function frames.text_field(text, wire, first, last, label)
     if wire ~= 2 then protobuf.fail(label .. " is not a string") end
-    return sub(text, first, last)
+    local found = sub(text, first, last)
+    if not json.is_utf8(found) then protobuf.fail(label .. " is not UTF-8") end
+    return found
   end
 
   -- -> model name and version ("" when absent) of any request message of the protocol: fields 1 and 2 of each

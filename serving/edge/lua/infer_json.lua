@@ -14,6 +14,7 @@ do
     binary_data = "boolean", binary_data_output = "boolean", sequence_start = "boolean", sequence_end = "boolean",
     priority = "count", timeout = "count", classification = "count", binary_data_size = "count",
   }
+  local LONGEST_SEQUENCE = 128 -- characters; 501 there
 
   local function expect(kind, char, label)
     local found = json.kind(char)
@@ -26,23 +27,33 @@ do
     return stop, string.sub(text, at + 1, stop - 2)
   end
 
-  -- -> index after it, a whole number of 0 or more
-  local function count_value(text, at, char, label)
-    expect("number", char, label)
-    local stop, value, integral = json.number(text, at)
-    if not integral or value < 0 then
-      local written = errors.shown(string.sub(text, at, stop - 1))
-      invalid(label .. " is " .. written .. "; expected a whole number of 0 or more")
-    end
-    return stop, value
-  end
-
   local function within_64_bits(digits, limits)
     local negative = string.byte(digits) == 45
     local limit = negative and limits[2] or limits[1]
     local magnitude = negative and string.sub(digits, 2) or digits
     if not limit or negative and not limits[2] then return magnitude == "0" end
     return #magnitude < #limit or #magnitude == #limit and magnitude <= limit
+  end
+
+  -- -> index after it, a whole number of 0 or more
+  local function count_value(text, at, char, label)
+    expect("number", char, label)
+    local stop, value, integral = json.number(text, at)
+    local written = string.sub(text, at, stop - 1)
+    if not integral or value < 0 or not within_64_bits(written, LONGEST.UINT64) then
+      invalid(label .. " is " .. errors.shown(written) .. "; expected a whole number of 0 or more, in 64 bits")
+    end
+    return stop, value
+  end
+
+  -- The id of a sequence is a text or a count.
+  local function sequence_value(text, at, char, label)
+    if char ~= 34 then return (count_value(text, at, char, label)) end
+    local stop, value = text_value(text, at, char, label)
+    if #value > LONGEST_SEQUENCE then
+      invalid(label .. " has " .. #value .. " bytes; at most " .. LONGEST_SEQUENCE)
+    end
+    return stop
   end
 
   local function element_checker(datatype, label)
@@ -107,6 +118,7 @@ do
         index, found[key] = count_value(text, index, first, name)
         return index
       end
+      if key == "sequence_id" then return sequence_value(text, index, first, name) end
       if kind == "array" or kind == "object" or kind == "null" then
         invalid(name .. " is " .. kind .. "; expected a string, a number or a boolean")
       end
@@ -140,6 +152,7 @@ do
     local stop = json.object(text, at, depth, function(key, index, char, inner)
       if key == "name" then
         index, input.name = text_value(text, index, char, label .. ".name")
+        tensors.check_name(input.name, label)
         input.label = label .. " ('" .. errors.shown(input.name) .. "')"
       elseif key == "datatype" then
         index, input.datatype = text_value(text, index, char, label .. ".datatype")
@@ -228,9 +241,12 @@ do
       local stop = json.object(text, index, inner, function(key, value_at, value_char, deep)
         if key == "name" then
           value_at, name = text_value(text, value_at, value_char, label .. ".name")
+          tensors.check_name(name, label)
           return value_at
         elseif key == "parameters" then
-          return (parameters(text, value_at, value_char, deep, label))
+          local stop, found = parameters(text, value_at, value_char, deep, label)
+          if (found.classification or 0) > 0 then tensors.refuse_classification(label) end
+          return stop
         end
         return json.skip(text, value_at, value_char, deep)
       end)

@@ -30,7 +30,8 @@ do
   end
   local space = json.space
 
-  -- A multi-byte UTF-8 sequence starts at `at`: -> its length. Overlong forms and surrogates are refused.
+  -- A multi-byte UTF-8 sequence starts at `at`: -> its length, or nil and where it ends to be one. Overlong forms and
+  -- surrogates are none.
   local function utf8_length(text, at, char)
     local length, low, high = 0, 0x80, 0xBF
     if char >= 0xC2 and char <= 0xDF then
@@ -42,14 +43,24 @@ do
       length = 4
       if char == 0xF0 then low = 0x90 elseif char == 0xF4 then high = 0x8F end
     else
-      fail(text, at, "UTF-8")
+      return nil, at
     end
     for step = 1, length - 1 do
       local next_char = byte(text, at + step)
-      if not next_char or next_char < low or next_char > high then fail(text, at + step, "UTF-8") end
+      if not next_char or next_char < low or next_char > high then return nil, at + step end
       low, high = 0x80, 0xBF
     end
     return length
+  end
+
+  function json.is_utf8(text)
+    local at = find(text, "[\128-\255]")
+    while at do
+      local length = utf8_length(text, at, byte(text, at))
+      if not length then return false end
+      at = find(text, "[\128-\255]", at + length)
+    end
+    return true
   end
 
   local function escape_length(text, at)
@@ -77,7 +88,8 @@ do
       elseif char < 128 then
         at = at + 1
       else
-        at = at + utf8_length(text, at, char)
+        local length, wrong = utf8_length(text, at, char)
+        at = at + (length or fail(text, wrong, "UTF-8"))
       end
     end
   end

@@ -7,20 +7,40 @@ do
     if context.routed then headers:add("x-slipway-routed", "1") end
     -- always: servers hand headers to handlers as request parameters, and a client's of this name must not count
     headers:replace("x-slipway-record", context.record or "0")
+    if context.version then
+      headers:add("x-slipway-model", context.model)
+      headers:add("x-slipway-written", context.version)
+    end
     if context.route then
       headers:add("x-slipway-route", context.route)
-      headers:add("x-slipway-written", context.version)
       if context.arm then headers:add("x-slipway-arm", context.arm) end
       handle:clearRouteCache()
     end
+  end
+
+  local SCRIPT, serial = tostring({}), 0 -- its address: each worker has this script once
+
+  -- The id of the request; of a client's that has no letter fit for logs, one of the form that Envoy makes
+  local function id_of(handle, headers)
+    local id = bodies.request_id(headers)
+    if id ~= "" then return id end
+    serial = serial + 1
+    local seed, part = SCRIPT .. handle:timestamp() .. ":" .. serial, {}
+    for at = 1, 4 do
+      part[at] = string.format("%08x", hashing.hash(at .. seed))
+    end
+    id = string.gsub(table.concat(part), "^(%x%x%x%x%x%x%x%x)(%x%x%x%x)(%x%x%x%x)(%x%x%x%x)", "%1-%2-%3-%4-")
+    headers:replace("x-request-id", id)
+    return id
   end
 
   local function serve(handle, headers, context)
     local media = headers:get("content-type") or ""
     local path = string.match(headers:get(":path") or "", "^[^?#]*")
     context.limit = handle:metadata():get("max_request_bytes")
-    context.id, context.path = bodies.request_id(headers), string.sub(path, 1, 512)
+    context.id, context.path = id_of(handle, headers), string.sub(path, 1, 512)
     context.grpc = media == "application/grpc" or string.find(media, "^application/grpc%+") ~= nil
+    if context.grpc then context.deadline = bodies.deadline(headers, handle:metadata():get("request_timeout")) end
     if handle:streamInfo():protocol() ~= "HTTP/2" then
       context.unread = tonumber(headers:get("content-length") or "0")
     end

@@ -1,6 +1,6 @@
 -- What both transports know about tensors: the V2 data types, and shapes that cannot overflow.
 -- Types: https://github.com/kserve/open-inference-protocol (Tensor Data Types), plus Triton's BF16.
-local tensors = { MAX_RANK = 32, MAX_TENSORS = 256 }
+local tensors = { MAX_RANK = 32, MAX_TENSORS = 256, LONGEST_NAME = 128 }
 do
   -- bytes per element in binary form; BYTES elements carry a 4-byte length each, so 4 is their least size
   tensors.SIZES = {
@@ -30,6 +30,14 @@ do
     end
   end
 
+  -- Servers quote names in their errors: no name may be a sentence.
+  function tensors.check_name(name, label)
+    if not string.find(name, "^[%w_.:/%-]+$") or #name > tensors.LONGEST_NAME then
+      invalid(label .. " has the name '" .. errors.shown(name) .. "'; expected 1 to " .. tensors.LONGEST_NAME
+        .. " letters, digits and _ . : / -")
+    end
+  end
+
   function tensors.refuse_count()
     invalid("the request has more than " .. tensors.MAX_TENSORS .. " tensors")
   end
@@ -41,6 +49,11 @@ do
         .. "INT8-64, FP16, BF16, FP32, FP64, BYTES")
     end
     return size
+  end
+
+  -- Triton 2.51 sorts an output's bytes as numbers to find its classes: asked of strings, that kills it (SIGFPE).
+  function tensors.refuse_classification(label)
+    invalid(label .. " asks for 'classification', which the edge does not pass on; take the scores and sort them")
   end
 
   function tensors.refuse_shared_memory(key, label)

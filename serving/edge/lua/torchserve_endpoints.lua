@@ -19,7 +19,6 @@ do
   local FORBIDDEN_METHODS = "^/org%.pytorch%.serve%.grpc%.management%."
   local USE = "; use POST /predictions/{model} or /predictions/{model}/{version}, and GET /ping"
   local STREAMS = "; streaming calls are not served here: send one request per inference"
-  local LONGEST_NAME = 128
 
   local function forbid(what, path)
     errors.raise("ENDPOINT_FORBIDDEN", "the " .. what .. " " .. errors.shown(path) .. " is not open to clients")
@@ -39,9 +38,6 @@ do
     if not name then return nil end
     local version = string.match(rest, "^/([^/]+)$")
     if rest ~= "" and not version then return nil end
-    if #name > LONGEST_NAME then
-      errors.raise("MODEL_NOT_FOUND", "there is no model named '" .. errors.shown(name) .. "'")
-    end
     return { model = name, version = version }
   end
 

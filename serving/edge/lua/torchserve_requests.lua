@@ -4,10 +4,6 @@ do
   local LONGEST_QUERY, MOST_PARAMETERS = 1024, 32 -- bytes; decoded and quoted they fit the frontend's 8 KiB of headers
   local MOST_PARTS = 16 -- of a multipart form: its decoder holds any number (Netty 4.1.53, CVE-2024-29025)
   local LONGEST_HEAD = 4096 -- bytes of a part's headers
-  -- Everything else stops here: the frontend reads headers as UTF-8, holds 8 KiB of them, and hands them to workers.
-  local KEPT = { ["content-type"] = true, ["content-length"] = true, ["transfer-encoding"] = true, host = true,
-    ["x-request-id"] = true, traceparent = true,
-    ["x-forwarded-proto"] = true } -- Envoy's own: without it no route is found anew, and an arm's request gets 404
   local FORM, RAW = "application/x-www-form-urlencoded", "application/octet-stream"
   local TAKEN = "; send the image as the body (image/jpeg, image/png, application/octet-stream, ...), application/json "
     .. "with base64 images, or multipart/form-data"
@@ -62,17 +58,6 @@ do
       order[at] = name .. ":" .. values[name]
     end
     return "{" .. table.concat(order, ",") .. "}"
-  end
-
-  local function drop_headers(headers)
-    local dropped = {}
-    for name in pairs(headers) do
-      local own = string.sub(name, 1, 1) == ":" or string.sub(name, 1, 10) == "x-slipway-"
-      if not own and not KEPT[name] then dropped[#dropped + 1] = name end
-    end
-    for _, name in ipairs(dropped) do
-      headers:remove(name)
-    end
   end
 
   local function check_json(body)
@@ -165,7 +150,7 @@ do
       bodies.refuse_any(headers)
     end
     headers = handle:headers()
-    drop_headers(headers)
+    bodies.drop_headers(headers, {})
     headers:replace(":path", target)
     context.health = endpoint.health
   end

@@ -11,21 +11,15 @@ do
   end
 
   function envoy_on_request(handle)
-    local routed = handle:headers():get("x-slipway-routed") ~= nil
+    local headers = handle:headers()
+    local routed = headers:get("x-slipway-routed") ~= nil
+    headers:remove("grpc-timeout") -- Envoy keeps it; a server's own answer to it would be the version's failure
     handle:streamInfo():dynamicMetadata():set("slipway.try", "routed", routed)
   end
 
   function envoy_on_response(handle)
-    local headers = handle:headers()
-    if headers:get("x-slipway-error") then return end -- a handler of ours had the request
-    local grpc_status = headers:get("grpc-status")
-    local text
-    if grpc_status and grpc_status ~= "0" then
-      text = faults.unescape_grpc(headers:get("grpc-message") or "")
-    elseif tonumber(headers:get(":status")) >= 400 then
-      local body = handle:body(true)
-      text = faults.of_frontend(body:getBytes(0, math.min(body:length(), 65536)))
-    end
+    if handle:headers():get("x-slipway-error") then return end -- a handler of ours had the request
+    local text = faults.said(handle, faults.of_frontend)
     if text and worth(handle, text) then handle:headers():add("x-slipway-retry", "1") end
   end
 end

@@ -41,8 +41,8 @@ do
     if headers:get("x-slipway-tried") then headers:replace("x-slipway-failed", "1") end
     if version == headers:get("x-slipway-arm") then headers:replace("x-slipway-tried", version) end
     if not grpc and not headers:get("content-length") then settle(handle) end
-    if version == written then return end
-    if grpc then write_message(handle, version) else write_path(handle:headers(), version) end
+    if not grpc then return write_path(handle:headers(), version) end -- headers are those of all tries
+    if version ~= written then write_message(handle, version) end -- of the body, each try has its own copy
   end
 
   -- Whether a handler's error came as OK, as an engine may send it. The router and the count of the arm's failures know
@@ -56,11 +56,27 @@ do
     return true
   end
 
+  local function failed(headers)
+    return FAILED[headers:get("grpc-status") or "0"] or tonumber(headers:get(":status")) >= 500
+  end
+
+  -- Whether INTERNAL is about a message that Triton cannot read. It gets the status of a client's mistake, so that
+  -- neither the router nor the count of failures takes it for the version's. What is wrong over HTTP the edge finds
+  -- itself: this must not wait for a body, because another try may end the request meanwhile, and Envoy dies.
+  local function settled_as_clients(headers)
+    if (headers:get("grpc-status") or "0") == "0" then return false end
+    local code, _, status = faults.special(faults.unescape_grpc(headers:get("grpc-message") or ""))
+    if not code or status >= 500 then return false end
+    headers:replace("grpc-status", errors.grpc_status(code))
+    return true
+  end
+
   function envoy_on_response(handle)
     local headers, noted = handle:headers(), handle:streamInfo():dynamicMetadata():get("slipway.try") or {}
     headers:replace("x-slipway-version", "0") -- Envoy puts in the version of the host, see listeners.py
+    if failed(headers) and settled_as_clients(headers) then return end
     if noted.arm then
-      if FAILED[headers:get("grpc-status") or "0"] or tonumber(headers:get(":status")) >= 500 then
+      if failed(headers) then
         return headers:add("x-slipway-retry", "1")
       elseif failed_in_ok(handle, headers, noted) then
         return handle:headers():add("x-slipway-retry", "in-ok")

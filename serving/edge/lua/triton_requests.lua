@@ -2,6 +2,9 @@
 local protocol = {}
 do
   local HEADER_LENGTH = "inference-header-content-length"
+  -- Not accept-encoding: Triton would compress its answers, errors included.
+  local KEPT = { [HEADER_LENGTH] = true }
+  local KEPT_OF_GRPC = { te = true, ["grpc-timeout"] = true, ["grpc-encoding"] = true, ["grpc-accept-encoding"] = true }
 
   local function refuse_media_type(headers)
     local media = bodies.media_type(headers)
@@ -55,7 +58,7 @@ do
       bodies.refuse_any(headers)
     end
     headers = handle:headers()
-    headers:remove("accept-encoding") -- Triton would compress its answers, errors included
+    bodies.drop_headers(headers, KEPT)
     headers:replace(":path", target)
   end
 
@@ -64,7 +67,10 @@ do
     if endpoint.ready and not versions.ready(handle) then
       errors.raise("SERVER_UNAVAILABLE", "not every active model is ready")
     end
-    if endpoint.stream then return triton_streams.request(handle, context) end
+    if endpoint.stream then
+      bodies.drop_headers(headers, KEPT_OF_GRPC)
+      return triton_streams.request(handle, context)
+    end
     local body = bodies.whole(handle, headers, limit, context)
     local message = frames.message(body)
     if endpoint.model then
@@ -73,7 +79,9 @@ do
       if endpoint.infer then infer_proto.check(message) end
       if chosen then body:setBytes(frames.frame(message, protobuf.string_field(2, version))) end
     end
-    if endpoint.as then handle:headers():replace(":path", endpoint.as) end
+    headers = handle:headers()
+    bodies.drop_headers(headers, KEPT_OF_GRPC)
+    if endpoint.as then headers:replace(":path", endpoint.as) end
   end
 
   -- -> whether nothing is left to be done

@@ -7,12 +7,23 @@
 do
   local BATCH = 500 -- ms within which all requests of the batch that died are answered
   local FORGET = 2500 -- ms without such an answer, after which the instance counts as alive again
-  local dead = {} -- instance name -> { first, last }: times of its answers in this outage, as this worker saw them
+  local MOST = 256 -- instances that are held: more do not die within that time
+  local dead = {} -- target and instance -> { first, last }: times of its answers in this outage, for this worker
+
+  -- Instances that are forgotten go when another one dies.
+  local function note(instance, now)
+    local count = 0
+    for name, seen in pairs(dead) do
+      if now - seen.last > FORGET then dead[name] = nil else count = count + 1 end
+    end
+    if count >= MOST then dead = {} end
+    dead[instance] = { first = now, last = now }
+  end
 
   local function was_inside(instance, now)
     local seen = dead[instance]
     if not seen or now - seen.last > FORGET then
-      dead[instance] = { first = now, last = now }
+      note(instance, now)
       return true
     end
     seen.last = now
@@ -21,26 +32,24 @@ do
 
   local function worth(handle, text)
     local instance = faults.of_dead_stub(text)
-    if instance then return not was_inside(instance, handle:timestamp()) end
-    local noted = handle:streamInfo():dynamicMetadata():get("slipway.try")
-    return noted ~= nil and noted.routed == true and faults.of_absent_version(text)
+    local noted = handle:streamInfo():dynamicMetadata():get("slipway.try") or {}
+    -- instances have the same names in all versions
+    if instance then return not was_inside((noted.target or "") .. "/" .. instance, handle:timestamp()) end
+    return noted.routed == true and faults.of_absent_version(text)
   end
 
   function envoy_on_request(handle)
-    local routed = handle:headers():get("x-slipway-routed") ~= nil
+    local headers = handle:headers()
+    local routed = headers:get("x-slipway-routed") ~= nil
+    headers:remove("grpc-timeout") -- Envoy keeps it; a server's own answer to it would be the version's failure
+    local model = headers:get("x-slipway-model")
+    local version = headers:get("x-slipway-try") or headers:get("x-slipway-written")
     handle:streamInfo():dynamicMetadata():set("slipway.try", "routed", routed)
+    handle:streamInfo():dynamicMetadata():set("slipway.try", "target", (model or "") .. "/" .. (version or ""))
   end
 
   function envoy_on_response(handle)
-    local headers = handle:headers()
-    local grpc_status = headers:get("grpc-status")
-    local text
-    if grpc_status and grpc_status ~= "0" then
-      text = faults.unescape_grpc(headers:get("grpc-message") or "")
-    elseif tonumber(headers:get(":status")) >= 400 then
-      local body = handle:body(true)
-      text = body:getBytes(0, math.min(body:length(), 65536))
-    end
+    local text = faults.said(handle, faults.text_of)
     if text and worth(handle, text) then handle:headers():add("x-slipway-retry", "1") end
   end
 end

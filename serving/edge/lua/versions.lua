@@ -1,6 +1,8 @@
 -- Chooses the version of a request that names none, from the routing table (the metadata of the route).
 local versions = {}
 do
+  local LONGEST_NAME = 128
+
   local function unknown_version(model, version)
     errors.raise("VERSION_NOT_FOUND", "model " .. model .. " has no version " .. errors.shown(version)
       .. "; a version is a whole number of 1 or more")
@@ -23,16 +25,16 @@ do
   local function assigned(handle, model, entry, context)
     local experiment = handle:metadata():get("experiment:" .. model)
     if not experiment then return entry.version end
-    local version = experiments.choose(handle:headers(), experiment, context)
-    check_written(model, version)
-    return version
+    local wished = handle:headers():get(experiment.override) or ""
+    if wished ~= "" then check_written(model, wished) end -- before anything of it is noted for the log
+    return experiments.choose(handle:headers(), experiment, context)
   end
 
   -- model, version: what the client named ("" or nil: no version). -> the version to use, whether the table chose it.
   -- `context.routed` tells the retry filter that this version ought to exist: see retries.lua. `infer`: a call that
   -- takes part in experiments; the others ask about the stable version.
   function versions.choose(handle, model, version, context, infer)
-    if not string.find(model, "^[%w_.%-]+$") then
+    if not string.find(model, "^[%w_.%-]+$") or #model > LONGEST_NAME then
       errors.raise("MODEL_NOT_FOUND", "there is no model named '" .. errors.shown(model) .. "'")
     end
     context.model = model

@@ -132,11 +132,14 @@ def requests() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{"inputs": value} for value in ([], {}, None, "x", 5, [5], [[]], ["x"], [None])]
     found += [{**good, "id": 5}, {**good, "id": None}, {**good, "parameters": []}, {**good, "parameters": None}]
     found += [{**good, "parameters": {key: "x"}} for key in ("priority", "timeout", "binary_data_output")]
+    found += [{**good, "parameters": {key: 2**64}} for key in ("priority", "timeout", "sequence_id")]
+    found += [{**good, "parameters": {"sequence_id": value}} for value in (True, 1.5, -1, "s" * 129)]
     found += [{**good, "parameters": {"priority": -1}}, {**good, "parameters": {"sequence_start": 1}}]
     found += [{**good, "outputs": value} for value in ({}, "y", [5], [{}], [{"name": 5}], None)]
     found += [{**good, "outputs": [{"name": "y"}, {"name": "y"}]}]
     found += [{**good, "outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}]
     found += [{**good, "outputs": [{"name": "y", "parameters": {"classification": -1}}]}]
+    found += [{**good, "outputs": [{"name": "y", "parameters": {"classification": count}}]} for count in (1, 2**62)]
     found += [{"inputs": good["inputs"] * 2}, {"inputs": good["inputs"] * 300}]
     # These pass the edge and are refused by Triton.
     found += [x(name="nope"), x(datatype="FP64"), x(shape=[2, 8]), x(shape=[16]), x(shape=[], data=[1.5])]
@@ -150,6 +153,14 @@ def invalid() -> list[Hostile]:
         Hostile(f"invalid-{number}-{json.dumps(body)[:60]}", 400, "REQUEST_INVALID", body=json.dumps(body).encode())
         for number, body in enumerate(bodies)
     ]
+
+
+def deadly() -> list[Hostile]:
+    """Well-formed, and enough to kill Triton 2.51 (SIGFPE): the classes of strings."""
+    image = {"name": "image", "shape": [1, 1], "datatype": "BYTES", "data": ["hi"]}
+    labels = {"name": "labels", "parameters": {"classification": 3}}
+    body = json.dumps({"inputs": [image], "outputs": [labels]}).encode()
+    return [Hostile("classes-of-strings", 400, "REQUEST_INVALID", path=ECHO, body=body)]
 
 
 def binary() -> list[Hostile]:
@@ -265,4 +276,4 @@ def models_and_methods() -> list[Hostile]:
 
 
 def all_cases() -> list[Hostile]:
-    return [*malformed(), *invalid(), *binary(), *blocked(), *models_and_methods()]
+    return [*malformed(), *invalid(), *deadly(), *binary(), *blocked(), *models_and_methods()]

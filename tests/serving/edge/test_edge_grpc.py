@@ -124,6 +124,10 @@ def shared_output(request: pb.ModelInferRequest) -> None:
     request.outputs.add(name="labels").parameters["shared_memory_byte_size"].int64_param = 9
 
 
+def classes(kind: str, value: object) -> Change:
+    return lambda request: setattr(request.outputs.add(name="labels").parameters["classification"], kind, value)
+
+
 CHANGES: dict[str, Change] = {
     **{f"shape-{size}": shape(size, 16) for size in (2**28, 2**31, 2**40, 2**58, 2**62, 2**63 - 1, -1, -(2**63))},
     "shape-wraps": shape(2**32, 2**32),
@@ -138,6 +142,8 @@ CHANGES: dict[str, Change] = {
     "name-unknown": attribute("name", "nope"),
     "shared-memory": shared_memory,
     "shared-memory-output": shared_output,
+    "classes-of-strings": classes("int64_param", 3),
+    "classes-as-text": classes("string_param", "3"),
     "no-inputs": lambda request: request.ClearField("inputs"),
     "inputs-twice": lambda request: request.inputs.append(request.inputs[0]),
     "inputs-300": lambda request: request.inputs.extend([request.inputs[0]] * 300),

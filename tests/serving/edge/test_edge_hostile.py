@@ -49,7 +49,7 @@ RICH = {
             "data": [[-1.5] * 15, [2]],
         }
     ],
-    "outputs": [{"name": "y", "parameters": {"binary_data": False, "classification": 1, "b": "c"}}],
+    "outputs": [{"name": "y", "parameters": {"binary_data": False, "classification": 0, "b": "c"}}],
 }
 
 

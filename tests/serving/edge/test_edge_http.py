@@ -103,6 +103,10 @@ def test_request_id_and_headers(rig: Rig) -> None:
     assert json.loads(reply.body)["request_id"] == reply.headers["x-request-id"] == "abc-123"
     reply = rig.request("GET", "/v2/models/nope", headers={"X-Request-Id": 'a"<b>' + "c" * 500})
     assert json.loads(reply.body)["request_id"] == reply.headers["x-request-id"] == "ab" + "c" * 126
+    unfit = [rig.request("GET", "/v2/models/nope", headers={"X-Request-Id": "\u00fc\u00fc"}) for _ in range(2)]
+    ids = {reply.headers["x-request-id"] for reply in unfit}
+    assert ids == {json.loads(reply.body)["request_id"] for reply in unfit} and {len(made) for made in ids} == {36}
+    assert len(ids) == 2, "one each, as for requests without"
     reply = rig.request("POST", ECHO, echo("hi"))
     assert reply.headers["server"] == "slipway" and len(reply.headers["x-request-id"]) == 36
     told = {name for name in reply.headers if "envoy" in name or "slipway" in name}

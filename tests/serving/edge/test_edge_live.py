@@ -182,6 +182,23 @@ def test_dead_model_process_is_bridged_until_it_is_healed(own_rig: Rig) -> None:
     assert set(outcome.versions) == {"2"}
 
 
+def test_a_dead_version_is_not_taken_for_another_that_a_request_kills(own_rig: Rig) -> None:
+    """Instances have the same names in all versions. A request that was inside one that died is never repeated."""
+    with grpc.insecure_channel(f"127.0.0.1:{own_rig.edge.grpc_port}") as channel:  # one worker of Envoy
+        call = channel.unary_unary(MODEL_INFER)
+
+        def ask(text: bytes, version: str) -> grpc.Future:
+            return call.future(echo_message(text, version=version).SerializeToString(), timeout=15)
+
+        for _ in range(2):  # both instances
+            assert ask(b"crash", "2").code() is grpc.StatusCode.UNAVAILABLE
+        waiting = ask(b"x", "2")  # is repeated, and meets both again and again
+        time.sleep(1.5)
+        assert ask(b"crash3", "3").code() is grpc.StatusCode.UNAVAILABLE
+        waiting.cancel()
+    assert (own_rig.folder / "repository/echo/3/model.py.seen").read_text().split() == ["crash3"]
+
+
 def test_without_triton_health_is_down_at_once(own_rig: Rig) -> None:
     own_rig.kill_triton()
     started = time.monotonic()

@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import grpc
@@ -19,14 +20,15 @@ from serving.edge.experiments import LiveExperiment
 from serving.edge.routes import EdgeRoutes
 from serving.state import ProcessState, State
 from slipway.experiment import Arm, Experiment, Layer, Shadow
-from tests.serving.edge.edge_rig import Reply, Rig, log, wait
+from tests.serving.edge.edge_rig import ECHO_CONFIG, Reply, Rig, log, wait
 from tests.serving.edge.test_edge_grpc import MODEL_INFER
 from tests.serving.edge.test_edge_grpc import echo as echo_message
 from tests.serving.edge.test_edge_http import echo as echo_json
 
 pytestmark = pytest.mark.e2e
 CANARY = Experiment("echo", "echo-1", "salt-1", stable=1, arms=(Arm(2, 0, 3000),), record=0)
-UNITS = [f"unit-{n}" for n in range(200)] + ["", "ü", "日本語", "a" * 300, "x;y=z", 'quote"']
+UNITS = [f"unit-{n}" for n in range(200)] + ["", "ü", "日本語", "a" * 300, "x;y=z", 'quote"', "é" * 200]
+BLANKS = [" lead", "trail ", "\t both \t ", "a  b", "c" * 250 + "   " + "d" * 50, " " * 300 + "far"]
 
 
 def ask(rig: Rig, unit: str | None, text: str = "hi", path: str = "/v2/models/echo/infer", **headers: str) -> Reply:
@@ -74,8 +76,16 @@ def test_edge_and_python_agree_over_both_transports(rig: Rig, follow) -> None:
         assert answered(ask(rig, unit)) == expected
         assert client.ask(unit) == expected
     for unit in UNITS[200:]:
-        if unit and unit.isascii():
+        if unit:
             assert answered(ask(rig, unit)) == str(assign(CANARY, unit).version), unit
+    for unit in BLANKS:
+        expected = assign(CANARY, unit)
+        assert answered(ask(rig, unit, x_request_id=f"q-{expected.unit_hash}")) == str(expected.version), unit
+        assert log(rig, f"q-{expected.unit_hash}")["unit"] == expected.unit_hash
+        assert client.ask(unit.replace("\t", " "), request_id=f"q-grpc-{expected.unit_hash}") == str(
+            expected.version
+        ), unit
+        assert log(rig, f"q-grpc-{expected.unit_hash}")["unit"] == expected.unit_hash
 
 
 def test_a_larger_share_takes_nobody_out(rig: Rig, follow) -> None:
@@ -99,7 +109,10 @@ def test_clusters_of_an_arm_that_is_taken_back_outlive_its_routes(rig: Rig) -> N
 
 def test_override_allow_list_and_paths_win_and_are_marked(rig: Rig, follow) -> None:
     unit = next(unit for unit in UNITS if assign(CANARY, unit).version == 1)
-    follow(replace(CANARY, allow={"vip": 3}))
+    long = "v" * 256
+    follow(replace(CANARY, allow={"vip": 3, long: 3, long + "w": 2}))
+    for named in (" vip ", long, long + "w"):
+        assert answered(ask(rig, named)) == "3"
     cases = {
         "override": (ask(rig, unit, x_model_version="3", x_request_id="q-override"), "3"),
         "allow": (ask(rig, "vip", x_request_id="q-allow"), "3"),
@@ -112,7 +125,9 @@ def test_override_allow_list_and_paths_win_and_are_marked(rig: Rig, follow) -> N
     reply = ask(rig, unit, path="/v2/models/echo/versions/2/infer", x_request_id="q-path")
     row = log(rig, "q-path")
     assert answered(reply) == "2" and row["why"] == "override" and row["experiment"] is None
-    assert ask(rig, unit, x_model_version="nonsense").code == "VERSION_NOT_FOUND"
+    assert ask(rig, unit, x_model_version="nonsense", x_request_id="q-nonsense").code == "VERSION_NOT_FOUND"
+    row = log(rig, "q-nonsense")
+    assert (row["experiment"], row["assigned"], row["code"]) == (None, None, "VERSION_NOT_FOUND")
     assert ask(rig, unit, x_model_version="77").code == "VERSION_NOT_FOUND"
 
 
@@ -201,3 +216,32 @@ def test_clients_cannot_send_the_edges_own_headers(rig: Rig, follow) -> None:
     unit = next(unit for unit in UNITS if assign(CANARY, unit).version == 1)
     forged = {"x_slipway_route": "echo/2", "x_slipway_try": "2", "x_slipway_arm": "2", "x_slipway_record": "image"}
     assert answered(ask(rig, unit, **forged)) == "1"
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_a_failing_arm_is_asked_once_while_the_stable_version_is_away(rig: Rig, follow, transport: str) -> None:
+    """All tries after the arm's are the stable version's, and ask for it."""
+    follow(replace(CANARY, id=f"echo-away-{transport}", arms=(Arm(2, 0, 10000),)))
+    request_id = f"q-away-{transport}"
+    client = Grpc(rig)
+    free = {"http": lambda: answered(ask(rig, "u")), "grpc": lambda: client.ask("u")}[transport]
+    wait(lambda: free() == "2", 30, "the arm is free of what tests before did to it")
+    serve_versions(rig, "specific {versions: [2, 3]}")
+    before = seen(rig, 2, "raise2")
+    with ThreadPoolExecutor(1) as pool:
+        if transport == "http":
+            found = pool.submit(lambda: answered(ask(rig, "u", "raise2", x_request_id=request_id)))
+        else:
+            found = pool.submit(lambda: client.ask("u", "raise2", request_id))
+        time.sleep(0.7)
+        serve_versions(rig, "all {}")
+        assert found.result(20) == "1"
+    assert seen(rig, 2, "raise2") == before + 1
+    row = log(rig, request_id)
+    assert (row["answered"], row["failed"], row["attempts"]) == ("1", "1", 2)
+
+
+def serve_versions(rig: Rig, policy: str) -> None:
+    path = rig.folder / "repository" / "echo" / "config.pbtxt"
+    path.write_text(ECHO_CONFIG.replace("all {}", policy))
+    assert rig.repository_call("echo", "load")
