@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, text
 
-from routing.observations import ArmSeen, Observations, Rate, Split
+from routing.observations import ArmSeen, Latencies, Observations, Rate, Split
 from routing.store.store import Store
 from routing.store.votes import CORRECT
 from slipway.experiment import Experiment
@@ -137,9 +135,6 @@ class _Seen(_Counted):
         return Split(segment.share, units.get(self._named["stable"], 0), units.get(self._named["canary"], 0))
 
 
-def _latencies(rows: Sequence[Any]) -> NDArray[np.float64]:
-    own = sorted((row.ms, row.n) for row in rows if row.own)
-    if not own:
-        return np.empty(0)
-    values, counts = np.array(own, dtype=np.int64).T
-    return np.repeat(values.astype(np.float64), counts)
+def _latencies(rows: Sequence[Any]) -> Latencies:
+    own = [(row.ms, row.n) for row in rows if row.own]
+    return Latencies.of(*zip(*own, strict=True)) if own else Latencies()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy as np
-
-from routing.observations import Observations, Rate
+from routing.observations import Latencies, Observations, Rate
 from routing.statistics import bernoulli, difference, quantile, ratio
 from routing.verdict import shortfall
 from routing.verdict.check import Check
@@ -121,7 +119,7 @@ def _latency(seen: Observations, rule: Latency, share: float, rules: Rules) -> C
     stable_lower, _ = quantile.limits(stable, rule.quantile, rules.alpha / 2)
     told = f"{name}: {_value(canary, rule.quantile)} of version {seen.canary.version}, "
     told += f"{_value(stable, rule.quantile)} of version {seen.stable.version}"
-    numbers = (float(np.quantile(canary, rule.quantile)) if canary.size else None, lower, upper, len(canary), True)
+    numbers = (canary.quantile(rule.quantile), lower, upper, len(canary), True)
     if harm_low > harm_high * factor:
         return Check(name, "abort", f"{told}: more than {rule.margin:.0%} longer", *numbers)
     if upper <= stable_lower * factor:
@@ -131,8 +129,9 @@ def _latency(seen: Observations, rule: Latency, share: float, rules: Rules) -> C
     return Check(name, "hold", f"{told}: not yet shown within {rule.margin:.0%}{missing}", *numbers)
 
 
-def _value(values: np.ndarray, q: float) -> str:
-    return f"{np.quantile(values, q):.0f} ms" if values.size else "unknown"
+def _value(values: Latencies, q: float) -> str:
+    found = values.quantile(q)
+    return "unknown" if found is None else f"{found:.0f} ms"
 
 
 def _agreement(seen: Observations, wanted: float, share: float, rules: Rules) -> Check:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from routing.observations import ArmSeen, Observations, Rate, Split
+from routing.observations import ArmSeen, Latencies, Observations, Rate, Split
 from routing.verdict.judge import Verdict, judge
 from routing.verdict.rules import Guardrails, Outcome, Rules
 
 
-def latencies(n: int, scale: float = 1.0) -> np.ndarray:
-    return np.sort(scale * np.random.default_rng(n).lognormal(3, 0.3, n))
+def latencies(n: int, scale: float = 1.0) -> Latencies:
+    return Latencies.of(scale * np.random.default_rng(n).lognormal(3, 0.3, n))
 
 
 def arm(version: int, n: int, errors: float = 0.0, slower: float = 1.0, **more) -> ArmSeen:
