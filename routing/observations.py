@@ -80,6 +80,14 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Both versions while the weights stayed the same, 0 < share < 1; recorded answers are not told apart by time."""
+
+    stable: ArmSeen
+    canary: ArmSeen
+
+
+@dataclass(frozen=True)
 class ShadowSeen:
     """What came of the copies that a shadow got, as far as it was noted: of ``copies`` images that the stable version
     answered it failed as many as ``failures`` says, by code. ``agreement``: of the others that can be compared.
@@ -103,18 +111,25 @@ class ShadowSeen:
 class Observations:
     """Everything that a verdict is made of, and what is shown beside it.
 
-    ``agreement``: paired answers of both versions to one image (shadow and copies). ``seconds``: since the first
-    exposure of the current step. ``step_requests``: of the canary in the current step. ``unreadable``: metric -> why it
-    cannot be read now. ``drift``: what the drift hook says of the canary, None where it says nothing. ``shadow``: not
-    judged, shown.
+    ``parts``: what is compared, the oldest first; None where the weights never changed, and both arms as they are may
+    be compared. ``agreement``: paired answers of both versions to one image (shadow and copies). ``seconds``: since the
+    first exposure of the current step. ``step_requests``: of the canary in the current step. ``unreadable``: metric ->
+    why it cannot be read now. ``drift``: what the drift hook says of the canary, None where it says nothing.
+    ``shadow``: not judged, shown.
     """
 
     stable: ArmSeen
     canary: ArmSeen
     splits: tuple[Split, ...] = ()
+    parts: tuple[Part, ...] | None = None
     agreement: Rate = Rate()
     seconds: float = 0.0
     step_requests: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
     drift: str | None = None
     shadow: ShadowSeen | None = None
+
+    @property
+    def compared(self) -> tuple[Part, ...]:
+        """The parts, of which there is one when none are told apart."""
+        return (Part(self.stable, self.canary),) if self.parts is None else self.parts
