@@ -96,8 +96,8 @@ def profile(stable: Counts, canary: Counts) -> Profile:
     near = (canary.rate - stable.rate)[..., None] + np.sqrt(variance)[..., None] * _AROUND
     far = np.broadcast_to(_EVERYWHERE, (*near.shape[:-1], len(_EVERYWHERE)))
     at = np.clip(np.sort(np.concatenate([near, far], axis=-1), axis=-1), _EVERYWHERE[0], _EVERYWHERE[-1])
-    arms = [Counts(arm.hits[..., None], arm.trials[..., None]) for arm in (stable, canary)]
-    log_e = np.where(both[..., None], log_e_apart(*arms, at), 0.0)
+    wide_s, wide_c = (Counts(arm.hits[..., None], arm.trials[..., None]) for arm in (stable, canary))
+    log_e = np.where(both[..., None], log_e_apart(wide_s, wide_c, at), 0.0)
     return Profile(at, log_e, np.where(both, n_s * n_c / (n_s + n_c), 0.0), np.asarray(variance))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from routing.statistics.bernoulli import log_e_value
 from routing.statistics.evidence import Counts, Floats, log_e_apart, log_e_at, pooled
@@ -19,7 +19,12 @@ class Streams(NamedTuple):
 
 
 def rates(
-    rng: np.random.Generator, experiments: int, batches: NDArray[np.int64], share: float, p_s: ArrayLike, p_c: ArrayLike
+    rng: np.random.Generator,
+    experiments: int,
+    batches: NDArray[np.int64],
+    share: float,
+    p_s: Floats | float,
+    p_c: Floats | float,
 ) -> Streams:
     """A look after each of ``batches`` requests of both arms, of which each goes to the canary with ``share``.
 
