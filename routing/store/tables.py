@@ -161,7 +161,7 @@ offsets = Table(
     Column("time", Double, nullable=False),
 )
 
-#: Every verdict ever made; never deleted by age.
+#: Verdicts where they changed, and one a minute.
 verdicts = Table(
     "verdicts",
     metadata,

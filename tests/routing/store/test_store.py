@@ -78,7 +78,7 @@ def test_killed_it_says_so_fast_and_back_it_works_again(tmp_path: Path) -> None:
     server.start()
     store = Store(server.url)
     try:
-        save_verdict(store, "e1", 0, "hold", {"n": 1}, at=1.0)
+        save_verdict(store, "e1", 0, "hold", {"reasons": ["one"]}, at=1.0)
         os.kill(server.pid, signal.SIGKILL)
         began = time.monotonic()
         # A connection's own process outlives the killed one for some milliseconds.
@@ -90,7 +90,7 @@ def test_killed_it_says_so_fast_and_back_it_works_again(tmp_path: Path) -> None:
                 save_verdict(store, "e1", 1, "hold", {}, at=2.0)
         assert time.monotonic() - began < 3
         server.start()
-        assert [verdict.body for verdict in verdicts(store, "e1")] == [{"n": 1}]
+        assert [verdict.reasons for verdict in verdicts(store, "e1")] == [("one",)]
         server.stop()
         with pytest.raises(StoreUnavailable, match="SLIPWAY_DATABASE_URL"):
             store.check()
