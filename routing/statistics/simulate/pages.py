@@ -54,7 +54,7 @@ def plot(path: Path, alarms: list[FalseAlarm], alpha: float) -> None:
     axes.set(xlabel="experiments in which something was found where nothing is, %", xlim=(-1, None))
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="center right", bbox_to_anchor=(1.0, 0.3))
+    axes.legend(loc="center right", bbox_to_anchor=(1.0, 0.55))
     figure.savefig(path, dpi=80)
     pyplot.close(figure)
 
