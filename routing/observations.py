@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from serving.edge.copies import Copies
 
@@ -19,19 +19,53 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class Latencies:
+    """How often each latency came: as many numbers as there are different ones, however many requests there were.
+
+    ``values``: float64[k], milliseconds, ascending. ``ends``: int64[k], how many requests took ``values`` or less.
+    """
+
+    values: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    ends: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    @classmethod
+    def of(cls, values: ArrayLike, counts: ArrayLike | None = None) -> Latencies:
+        """From values in any order, each ``counts`` times, or once."""
+        found = np.asarray(values, dtype=np.float64)
+        order = np.argsort(found, kind="stable")
+        many = np.ones(len(found), dtype=np.int64) if counts is None else np.asarray(counts, dtype=np.int64)
+        return cls(found[order], np.cumsum(many[order]))
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def ranked(self, rank: int) -> float:
+        """The value of ``rank``, 1 is the smallest; 1 <= rank <= len."""
+        return float(self.values[np.searchsorted(self.ends, rank)])
+
+    def quantile(self, q: float) -> float | None:
+        """Between the two nearest values by their ranks, as numpy does; None without any."""
+        if not len(self):
+            return None
+        at = q * (len(self) - 1)
+        low, high = self.ranked(int(at) + 1), self.ranked(min(int(at) + 2, len(self)))
+        return low + (high - low) * (at - int(at))
+
+
+@dataclass(frozen=True)
 class ArmSeen:
     """One version's requests, assigned by hash only: overrides and allow-listed units are left out.
 
     ``errors``: requests whose assigned version failed (5xx, gRPC UNKNOWN, INTERNAL, UNAVAILABLE), also when a retry on
     the stable version gave the client a good answer. ``not_finite``: answers with NaN or infinite numbers.
-    ``latencies_ms``: float64[n], ascending, of requests that the version itself answered. ``correct``: labels that came
-    by feedback. ``outcomes``: business outcomes by name.
+    ``latencies_ms``: of requests that the version itself answered. ``correct``: labels that came by feedback.
+    ``outcomes``: business outcomes by name.
     """
 
     version: int
     errors: Rate = Rate()
     not_finite: Rate = Rate()
-    latencies_ms: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    latencies_ms: Latencies = field(default_factory=Latencies)
     correct: Rate = Rate()
     outcomes: dict[str, Rate] = field(default_factory=dict)
 
@@ -43,6 +77,14 @@ class Split:
     share: float
     stable_units: int
     canary_units: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """Both versions while the weights stayed the same, 0 < share < 1; recorded answers are not told apart by time."""
+
+    stable: ArmSeen
+    canary: ArmSeen
 
 
 @dataclass(frozen=True)
@@ -69,18 +111,25 @@ class ShadowSeen:
 class Observations:
     """Everything that a verdict is made of, and what is shown beside it.
 
-    ``agreement``: paired answers of both versions to one image (shadow and copies). ``seconds``: since the first
-    exposure of the current step. ``step_requests``: of the canary in the current step. ``unreadable``: metric -> why it
-    cannot be read now. ``drift``: what the drift hook says of the canary, None where it says nothing. ``shadow``: not
-    judged, shown.
+    ``parts``: what is compared, the oldest first; None where the weights never changed, and both arms as they are may
+    be compared. ``agreement``: paired answers of both versions to one image (shadow and copies). ``seconds``: since the
+    first exposure of the current step. ``step_requests``: of the canary in the current step. ``unreadable``: metric ->
+    why it cannot be read now. ``drift``: what the drift hook says of the canary, None where it says nothing.
+    ``shadow``: not judged, shown.
     """
 
     stable: ArmSeen
     canary: ArmSeen
     splits: tuple[Split, ...] = ()
+    parts: tuple[Part, ...] | None = None
     agreement: Rate = Rate()
     seconds: float = 0.0
     step_requests: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
     drift: str | None = None
     shadow: ShadowSeen | None = None
+
+    @property
+    def compared(self) -> tuple[Part, ...]:
+        """The parts, of which there is one when none are told apart."""
+        return (Part(self.stable, self.canary),) if self.parts is None else self.parts

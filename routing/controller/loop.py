@@ -23,7 +23,7 @@ from slipway.errors import DriftInvalid, SlipwayError, StoreUnavailable
 from slipway.settings import Settings
 
 #: A verdict that did not change is written down this often all the same.
-_KEEP_SECONDS = 10.0
+_KEEP_SECONDS = 60.0
 _TIDY_SECONDS = 3600.0
 #: The controller stays this long after the last rollout: one that is started at once finds it running.
 _IDLE_SECONDS = 60.0

@@ -32,12 +32,7 @@ def step_rows(state: RolloutState) -> tuple[StepRow, ...]:
 def past(state: RolloutState, saved: Sequence[SavedVerdict]) -> tuple[PastVerdict, ...]:
     """Transitions, and verdicts where they changed, in the order of time."""
     rows = [PastVerdict(item.time, item.step, item.status, "; ".join(item.why)) for item in state.history]
-    last = ""
-    for verdict in saved:
-        if verdict.decision != last:
-            text = "; ".join(map(str, verdict.body.get("reasons", ())))
-            rows.append(PastVerdict(verdict.time, verdict.step, verdict.decision, text))
-        last = verdict.decision
+    rows += [PastVerdict(v.time, v.step, v.decision, "; ".join(v.reasons)) for v in saved]
     return tuple(sorted(rows, key=lambda row: row.time))
 
 

@@ -6,8 +6,6 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from routing.controller import places
 from routing.observations import ArmSeen, Observations
 from routing.rollout.state import RolloutState
@@ -68,8 +66,7 @@ def read_seen(settings: Settings, model: str, experiment: str) -> Seen | None:
 
 
 def _arm(name: str, arm: ArmSeen) -> dict[str, Any]:
-    found = arm.latencies_ms
-    p50, p95, p99 = (float(value) for value in np.quantile(found, (0.5, 0.95, 0.99))) if found.size else (None,) * 3
+    p50, p95, p99 = (arm.latencies_ms.quantile(q) for q in (0.5, 0.95, 0.99))
     return {
         "arm": name,
         "version": arm.version,

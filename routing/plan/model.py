@@ -122,6 +122,8 @@ class RoutePlan(Section):
             raise ValueError(f"steps have to ascend: {', '.join(map(show_share, shares))}")
         if self.auto and self.walk[0].share == 0:
             raise ValueError("a step of 0% has no traffic, and auto would wait in it for ever")
+        if self.auto and self.walk[0].share == 1:
+            raise ValueError("a walk of 100% alone has no stable traffic to compare with, and auto would wait for ever")
         return self
 
     @property

@@ -13,12 +13,12 @@ from sqlalchemy import Connection, text
 
 from routing.observations import Rate, ShadowSeen
 from routing.report.data import ArmRow, Band, Curve, Failure, ReportData
-from routing.report.ruled import difference_curves, guardrails, sample_ratio, with_units
+from routing.report.ruled import compared, difference_curves, guardrails, sample_ratio, with_units
 from routing.report.series import coarse, thin
 from routing.rollout.state import RolloutState
 from routing.statistics.bernoulli import confidence_sequence
 from routing.store import Store
-from routing.store.history import verdicts
+from routing.store.history import checks
 from routing.store.pairs import shadow_seen
 
 #: Affected requests that are listed: the newest.
@@ -50,7 +50,7 @@ WHERE {_OF_CANARY} ORDER BY time DESC LIMIT :limit
 def complete(data: ReportData, state: RolloutState, store: Store) -> ReportData:
     """``data``, as it was gathered of ``state``, with what only the store knows. Raises StoreUnavailable."""
     rules, found = state.plan.rules, coarse(data)
-    saved, shadow = verdicts(store, state.experiment), _shadow(store, state)
+    saved, shadow = checks(store, state.experiment, list(compared(rules))), _shadow(store, state)
     with store.begin() as connection:
         units = {row.version: row.n for row in connection.execute(text(_UNITS), {"experiment": state.experiment})}
         arms = tuple(_arm(arm, units, rules.alpha) for arm in data.arms)
@@ -58,11 +58,11 @@ def complete(data: ReportData, state: RolloutState, store: Store) -> ReportData:
         known = _with_failures(connection, state, replace(data, arms=arms))
         known = _with_shadow(connection, state, known, shadow) if shadow is not None else known
     versions = [version for version in (data.versions.stable, data.versions.canary) if version is not None]
-    checks = data.verdict.checks if data.verdict is not None else ()
+    judged = data.verdict.checks if data.verdict is not None else ()
     return replace(
         known,
-        sample_ratio=data.sample_ratio or sample_ratio(checks, rules),
-        guardrails=data.guardrails or guardrails(checks, rules),
+        sample_ratio=data.sample_ratio or sample_ratio(judged, rules),
+        guardrails=data.guardrails or guardrails(judged, rules),
         verdict=with_units(data.verdict, rules) if data.verdict is not None else None,
         error_rates=tuple(_errors(found, version, rules.alpha) for version in versions),
         differences=difference_curves(saved, rules),

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from routing.report.data import Band, CheckRow, Curve, Ruling, VerdictView
 from routing.report.words import count, in_unit, plain
-from routing.store.history import SavedVerdict
+from routing.store.history import SavedCheck
 from routing.verdict.rules import Rules
 
 _RATIO, _GUARDRAIL = "sample ratio", "guardrail: "
@@ -22,7 +22,7 @@ def unit_of(metric: str, rules: Rules) -> str:
         return "ms"
     if name == "agreement" or metric == f"{_GUARDRAIL}errors":
         return "rate"
-    return "points" if metric in _margins(rules) else ""
+    return "points" if metric in compared(rules) else ""
 
 
 def with_units(verdict: VerdictView, rules: Rules) -> VerdictView:
@@ -57,19 +57,16 @@ def guardrails(checks: Sequence[CheckRow], rules: Rules) -> tuple[Ruling, ...]:
     return tuple(rows)
 
 
-def difference_curves(saved: Sequence[SavedVerdict], rules: Rules) -> tuple[Curve, ...]:
+def difference_curves(saved: Sequence[SavedCheck], rules: Rules) -> tuple[Curve, ...]:
     """Canary minus stable of every rate that was compared, as each verdict had it, with the margin that is allowed."""
-    margins = _margins(rules)
+    margins = compared(rules)
     bands: dict[str, list[Band]] = {}
-    for verdict in saved:
-        for check in verdict.body.get("checks") or ():
-            if check.get("metric") in margins and check.get("estimate") is not None:
-                values = (check.get(name) for name in ("estimate", "lower", "upper"))
-                bands.setdefault(check["metric"], []).append(Band(verdict.time, *values))
+    for check in saved:
+        bands.setdefault(check.metric, []).append(Band(check.time, check.estimate, check.lower, check.upper))
     return tuple(Curve(metric, tuple(found), "points", None, margins[metric]) for metric, found in bands.items())
 
 
-def _margins(rules: Rules) -> dict[str, float]:
+def compared(rules: Rules) -> dict[str, float]:
     """By metric, the difference (canary minus stable) from which on it is worse than allowed."""
     outcomes = {
         name: rule.margin if rule.better == "lower" else -rule.margin for name, rule in sorted(rules.outcomes.items())

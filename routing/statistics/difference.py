@@ -1,7 +1,8 @@
 """Two rates, watched continuously: evidence against a composite null, and the confidence sequence of the difference.
 
 The evidence is that of routing.statistics.evidence; whatever point of the null is true, it ever reaches 1/alpha with
-probability alpha at most. How requests of the arms interleave, and how the split changes on the way, does not matter.
+probability alpha at most. How requests of the arms interleave does not matter. Both rates have to stay the same, or the
+arms' shares: where shares change, so may the rates in time, and routing.statistics.strata is for that.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ products of likelihood ratios, each a supermartingale when the stable rate is q 
 * *stable*: the stable arm's mixture alone, which refutes every q that the stable arm itself refutes.
 
 The evidence against the null is the smallest E(q): at most that of the true q, so Ville's inequality holds for it,
-whatever the order of the arms' requests, their shares, and how the shares change. Plain universal inference needs about
+whatever the order of the arms' requests and their shares. Both rates are taken to be constant: over changes of the
+shares routing.statistics.strata joins what is counted between them. Plain universal inference needs about
 twice the traffic (docs/routing-statistics.md).
 """
 

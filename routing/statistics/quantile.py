@@ -10,22 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from routing.observations import Latencies
 from routing.statistics.bernoulli import log_e_above
 
 #: How many values on the rarer side of the quantile the mixture's prior, which gathers around it, is worth.
 _WEIGHT = 0.25
 
 
-def limits(ascending: NDArray[np.float64], q: float, alpha: float) -> tuple[float, float]:
-    """(lower, upper) of the q-quantile of ``ascending`` (float64[n], sorted), in its unit; (0, inf) for small n.
+def limits(seen: Latencies, q: float, alpha: float) -> tuple[float, float]:
+    """(lower, upper) of the q-quantile of what was ``seen``, in its unit; (0, inf) for few values.
 
     Each is wrong at any look with probability ``alpha`` at most, both together with twice that.
     """
-    low, high = count_limits(len(ascending), q, alpha)
-    lower = float(ascending[low - 1]) if low > 0 else 0.0
-    upper = float(ascending[high]) if high < len(ascending) else float("inf")
+    low, high = count_limits(len(seen), q, alpha)
+    lower = seen.ranked(low) if low > 0 else 0.0
+    upper = seen.ranked(high + 1) if high < len(seen) else float("inf")
     return lower, upper
 
 

@@ -1,9 +1,10 @@
-"""What reports show: traffic by minute and version, and every verdict ever made."""
+"""What reports show: traffic by minute and version, and what verdicts said: where they changed, and over time."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,17 @@ _SAVE = """
 INSERT INTO verdicts (experiment, time, step, decision, body)
 VALUES (:experiment, :time, :step, :decision, CAST(:body AS jsonb)) ON CONFLICT DO NOTHING
 """
-_VERDICTS = "SELECT time, step, decision, body FROM verdicts WHERE experiment = :experiment ORDER BY time"
+_CHANGES = """
+SELECT time, step, decision, coalesce(body -> 'reasons', '[]') FROM (
+  SELECT *, lag(decision) OVER (ORDER BY time) AS before FROM verdicts WHERE experiment = :experiment
+) told WHERE decision IS DISTINCT FROM before ORDER BY time
+"""
+_CHECKS = """
+SELECT time, item ->> 'metric', item -> 'estimate', item -> 'lower', item -> 'upper'
+FROM verdicts CROSS JOIN LATERAL jsonb_array_elements(body -> 'checks') item
+WHERE experiment = :experiment AND item ->> 'metric' = ANY (:metrics) AND item ->> 'estimate' IS NOT NULL
+ORDER BY time
+"""
 
 
 @dataclass(frozen=True)
@@ -44,12 +55,23 @@ class Point:
 
 @dataclass(frozen=True)
 class SavedVerdict:
-    """A verdict as it was made; ``body``: whatever its maker wanted to keep."""
+    """A verdict that decided otherwise than the one before it; ``reasons``: plain words."""
 
     time: float
     step: int
     decision: str
-    body: dict[str, Any]
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SavedCheck:
+    """One metric of a verdict, as it was at ``time``: as Check's."""
+
+    time: float
+    metric: str
+    estimate: float
+    lower: float | None = None
+    upper: float | None = None
 
 
 def exposure_series(
@@ -71,6 +93,17 @@ def save_verdict(
 
 
 def verdicts(store: Store, experiment: str) -> list[SavedVerdict]:
-    """All of an experiment, the oldest first. Raises StoreUnavailable."""
+    """Where an experiment's verdicts changed, the oldest first. Raises StoreUnavailable."""
     with store.begin() as connection:
-        return [SavedVerdict(*row) for row in connection.execute(text(_VERDICTS), {"experiment": experiment})]
+        rows = connection.execute(text(_CHANGES), {"experiment": experiment})
+        return [SavedVerdict(at, step, decision, tuple(reasons)) for at, step, decision, reasons in rows]
+
+
+def checks(store: Store, experiment: str, metrics: Sequence[str]) -> list[SavedCheck]:
+    """What all verdicts said of ``metrics``, the oldest first; where nothing was known is left out.
+
+    Raises StoreUnavailable.
+    """
+    values = {"experiment": experiment, "metrics": list(metrics)}
+    with store.begin() as connection:
+        return [SavedCheck(*row) for row in connection.execute(text(_CHECKS), values)]

@@ -12,12 +12,12 @@ from sqlalchemy import Engine, text
 _LOCK = 0x736C6970
 
 
-def migrate(engine: Engine) -> None:
-    """Runs every migration that the database lacks. Raises SQLAlchemy's errors."""
+def migrate(engine: Engine, until: str = "head") -> None:
+    """Runs every migration that the database lacks, up to the revision ``until``. Raises SQLAlchemy's errors."""
     config = Config()
     # A `%` would be taken for an interpolation by the ini format behind it.
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, until)

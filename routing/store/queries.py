@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, text
 
-from routing.observations import ArmSeen, Observations, Rate, Split
+from routing.observations import ArmSeen, Latencies, Observations, Part, Rate, Split
 from routing.store.store import Store
 from routing.store.votes import CORRECT
 from slipway.experiment import Experiment
@@ -32,6 +30,15 @@ _TALLIES = """
 SELECT version, failed, own, ms, requests AS n FROM tallies
 WHERE experiment = :experiment AND version = ANY (:versions)
 """
+#: Of one segment, version by version, so that the index exposures_analysed alone answers. What retention took is compared no more.
+_PART = """
+SELECT version, failed, own, ms, n FROM unnest(CAST(:versions AS int[])) version CROSS JOIN LATERAL (
+  SELECT failed, own, CASE WHEN own THEN duration_ms ELSE -1 END AS ms, count(*) AS n FROM exposures
+  WHERE experiment = :experiment AND why IN ('arm', 'stable') AND assigned = version
+    AND time >= :since AND time < :until
+  GROUP BY 1, 2, 3
+) counted
+"""
 _STEP = """
 SELECT min(time) AS first, count(*) AS n FROM exposures
 WHERE experiment = :experiment AND why IN ('arm', 'stable') AND assigned = :version AND time >= :step
@@ -46,8 +53,9 @@ SELECT version, images, not_finite FROM recorded WHERE experiment = :experiment 
 """
 _VOTES = """
 SELECT version, name, count(*) AS n, count(*) FILTER (WHERE value) AS hits FROM votes
-WHERE experiment = :experiment GROUP BY 1, 2
+WHERE experiment = :experiment AND time >= :since AND time < :until GROUP BY 1, 2
 """
+_ALWAYS = {"since": float("-inf"), "until": float("inf")}
 #: Only since this experiment began: another one may have compared the same two versions.
 _AGREEMENT = """
 SELECT count(agree) AS n, count(*) FILTER (WHERE agree) AS hits FROM comparisons
@@ -68,8 +76,8 @@ def observations(
     """What was seen of ``experiment.stable`` and ``canary`` so far.
 
     ``step_started``, ``now``: seconds since 1970; without a step, the experiment is the step. ``splits``: while which
-    weights stayed the same. A label or outcome is one vote per request, the newest; only requests with an outcome are
-    counted for it, so clients report `false` too. Raises StoreUnavailable.
+    weights stayed the same; without, the arms are one part. A label or outcome is one vote per request, the newest;
+    only requests with an outcome are counted for it, so clients report `false` too. Raises StoreUnavailable.
     """
     named = {"experiment": experiment.id, "model": experiment.model, "stable": experiment.stable, "canary": canary}
     named["versions"] = [experiment.stable, canary]
@@ -77,13 +85,17 @@ def observations(
         connection.execute(text("SET LOCAL jit = off"))
         seen = _Seen(connection, named)
         step = {version: seen.step(version, step_started or 0.0) for version in (experiment.stable, canary)}
-        split = tuple(seen.split(Segment(*segment)) for segment in splits)
+        segments = [Segment(*segment) for segment in splits]
+        split = tuple(map(seen.split, segments))
+        # all units see one version at 0 and 100 %: there is nothing to compare
+        parts = tuple(seen.part(segment) for segment in segments if 0 < segment.share < 1)
         agreement = connection.execute(text(_AGREEMENT), named).one()
     first = min((row.first for row in step.values() if row.first is not None), default=None)
     return Observations(
         stable=seen.arm(experiment.stable),
         canary=seen.arm(canary),
         splits=split,
+        parts=parts if segments else None,
         agreement=Rate(agreement.n, agreement.hits),
         seconds=0.0 if first is None else max(0.0, (time.time() if now is None else now) - first),
         step_requests=step[canary].n,
@@ -106,14 +118,9 @@ class _Counted:
         self._recorded = {row.version: row for row in connection.execute(text(_RECORDED), named)}
 
     def arm(self, version: int) -> ArmSeen:
-        rows = [row for row in self._tallies if row.version == version]
         images = self._recorded.get(version)
-        return ArmSeen(
-            version=version,
-            errors=Rate(sum(row.n for row in rows), sum(row.n for row in rows if row.failed)),
-            not_finite=Rate(images.images, images.not_finite) if images else Rate(),
-            latencies_ms=_latencies(rows),
-        )
+        counted = _arm(version, self._tallies)
+        return replace(counted, not_finite=Rate(images.images, images.not_finite)) if images else counted
 
 
 class _Seen(_Counted):
@@ -121,25 +128,41 @@ class _Seen(_Counted):
 
     def __init__(self, connection: Connection, named: dict[str, Any]) -> None:
         super().__init__(connection, named)
-        self._votes = connection.execute(text(_VOTES), named).all()
+        self._votes = connection.execute(text(_VOTES), {**named, **_ALWAYS}).all()
 
     def arm(self, version: int) -> ArmSeen:
-        votes = {row.name: Rate(row.n, row.hits) for row in self._votes if row.version == version}
-        return replace(super().arm(version), correct=votes.pop(CORRECT, Rate()), outcomes=votes)
+        return _voted(super().arm(version), self._votes)
+
+    def part(self, segment: Segment) -> Part:
+        """Both versions' requests, and what feedback says of them, in one segment."""
+        rows, votes = (self._connection.execute(text(of), self._during(segment)).all() for of in (_PART, _VOTES))
+        stable, canary = (_voted(_arm(version, rows), votes) for version in self._named["versions"])
+        return Part(stable, canary)
 
     def step(self, version: int, since: float) -> Row[Any]:
         return self._connection.execute(text(_STEP), {**self._named, "version": version, "step": since}).one()
 
     def split(self, segment: Segment) -> Split:
-        until = float("inf") if segment.until is None else segment.until
-        found = self._connection.execute(text(_UNITS), {**self._named, "since": segment.since, "until": until})
+        found = self._connection.execute(text(_UNITS), self._during(segment))
         units = {row.version: row.n for row in found}
         return Split(segment.share, units.get(self._named["stable"], 0), units.get(self._named["canary"], 0))
 
+    def _during(self, segment: Segment) -> dict[str, Any]:
+        until = float("inf") if segment.until is None else segment.until
+        return {**self._named, "since": segment.since, "until": until}
 
-def _latencies(rows: Sequence[Any]) -> NDArray[np.float64]:
-    own = sorted((row.ms, row.n) for row in rows if row.own)
-    if not own:
-        return np.empty(0)
-    values, counts = np.array(own, dtype=np.int64).T
-    return np.repeat(values.astype(np.float64), counts)
+
+def _arm(version: int, tallies: Sequence[Any]) -> ArmSeen:
+    rows = [row for row in tallies if row.version == version]
+    errors = Rate(sum(row.n for row in rows), sum(row.n for row in rows if row.failed))
+    return ArmSeen(version, errors, latencies_ms=_latencies(rows))
+
+
+def _voted(arm: ArmSeen, votes: Sequence[Any]) -> ArmSeen:
+    outcomes = {row.name: Rate(row.n, row.hits) for row in votes if row.version == arm.version}
+    return replace(arm, correct=outcomes.pop(CORRECT, Rate()), outcomes=outcomes)
+
+
+def _latencies(rows: Sequence[Any]) -> Latencies:
+    own = [(row.ms, row.n) for row in rows if row.own]
+    return Latencies.of(*zip(*own, strict=True)) if own else Latencies()

@@ -1,4 +1,4 @@
-"""What is old goes: requests, predictions, feedback, comparisons. Verdicts stay, and what live experiments counted.
+"""What is old goes: requests, predictions, feedback, comparisons, verdicts. What live experiments counted stays.
 
 The places in files stay too: a file that lies still for longer than that must not be read again.
 """
@@ -13,7 +13,7 @@ from routing.store.store import Store
 
 DAYS = 30
 _BATCH = 10_000
-_BY_AGE = ("exposures", "predictions", "labels", "outcomes", "comparisons")
+_BY_AGE = ("exposures", "predictions", "labels", "outcomes", "comparisons", "verdicts")
 _OLD = """
 DELETE FROM {table} WHERE ctid = ANY (ARRAY(
   SELECT ctid FROM {table} WHERE time < :before ORDER BY time LIMIT :batch

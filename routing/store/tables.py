@@ -116,6 +116,7 @@ outcomes = Table(
 )
 
 #: What feedback says of a version: ``name`` is that of an outcome, or empty for whether labels agree with it.
+#: ``time``: of the request, since it is compared with others of its time.
 votes = Table(
     "votes",
     metadata,
@@ -124,7 +125,8 @@ votes = Table(
     Column("name", Text, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("value", Boolean, nullable=False),
-    Index("votes_counted", "experiment", postgresql_include=["version", "name", "value"]),
+    Column("time", Double, nullable=False),
+    Index("votes_counted", "experiment", "time", postgresql_include=["version", "name", "value"]),
 )
 
 #: Two versions' predictions of one image, ``version_a < version_b``; ``compared`` is null until someone compared them.
@@ -159,7 +161,7 @@ offsets = Table(
     Column("time", Double, nullable=False),
 )
 
-#: Every verdict ever made; never deleted by age.
+#: Verdicts where they changed, and one a minute.
 verdicts = Table(
     "verdicts",
     metadata,

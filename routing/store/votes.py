@@ -33,9 +33,9 @@ WHERE excluded.time >= outcomes.time
 #: OFFSET 0: looked up by request id, never joined (see ingest.py).
 #: A fallback's answer says nothing of the assigned version, so only its own answers are judged by labels.
 _VOTE_LABELS = """
-INSERT INTO votes (experiment, request_id, name, version, value)
-SELECT experiment, request_id, '', assigned, correct FROM (
-  SELECT DISTINCT ON (e.experiment, t.request_id) e.experiment, t.request_id, e.assigned,
+INSERT INTO votes (experiment, request_id, name, version, value, time)
+SELECT experiment, request_id, '', assigned, correct, time FROM (
+  SELECT DISTINCT ON (e.experiment, t.request_id) e.experiment, t.request_id, e.assigned, e.time,
     coalesce(l.correct, l.label = coalesce(p.summary ->> 'label', p.summary ->> 'text')) AS correct
   FROM {touched} t
   CROSS JOIN LATERAL (SELECT * FROM labels WHERE request_id = t.request_id OFFSET 0) l
@@ -45,18 +45,20 @@ SELECT experiment, request_id, '', assigned, correct FROM (
   WHERE e.why IN ('arm', 'stable') AND e.own
   ORDER BY e.experiment, t.request_id, e.time
 ) judged WHERE correct IS NOT NULL
-ON CONFLICT (experiment, request_id, name) DO UPDATE SET version = excluded.version, value = excluded.value
+ON CONFLICT (experiment, request_id, name) DO UPDATE
+SET version = excluded.version, value = excluded.value, time = excluded.time
 """
 #: Of all requests that were assigned a version, whoever answered: what a business sees of it.
 _VOTE_OUTCOMES = """
-INSERT INTO votes (experiment, request_id, name, version, value)
-SELECT DISTINCT ON (e.experiment, t.request_id, o.name) e.experiment, t.request_id, o.name, e.assigned, o.value
+INSERT INTO votes (experiment, request_id, name, version, value, time)
+SELECT DISTINCT ON (e.experiment, t.request_id, o.name) e.experiment, t.request_id, o.name, e.assigned, o.value, e.time
 FROM {touched} t
 CROSS JOIN LATERAL (SELECT * FROM outcomes WHERE request_id = t.request_id OFFSET 0) o
 CROSS JOIN LATERAL (SELECT * FROM exposures WHERE request_id = t.request_id OFFSET 0) e
 WHERE e.why IN ('arm', 'stable')
 ORDER BY e.experiment, t.request_id, o.name, e.time
-ON CONFLICT (experiment, request_id, name) DO UPDATE SET version = excluded.version, value = excluded.value
+ON CONFLICT (experiment, request_id, name) DO UPDATE
+SET version = excluded.version, value = excluded.value, time = excluded.time
 """
 _THESE = "(SELECT unnest(CAST(:ids AS text[])) AS request_id)"
 

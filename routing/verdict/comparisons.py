@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
-
-from routing.observations import Observations, Rate
-from routing.statistics import bernoulli, difference, quantile, ratio
+from routing.observations import ArmSeen, Latencies, Observations, Part, Rate
+from routing.statistics import bernoulli, difference, quantile, ratio, strata
+from routing.statistics.strata import Pair
 from routing.verdict import shortfall
 from routing.verdict.check import Check
 from routing.verdict.rules import Latency, Outcome, Rules
@@ -18,13 +17,12 @@ def checks(seen: Observations, rules: Rules) -> Iterator[Check]:
     """One per metric that the rules name or that data came for."""
     share = rules.alpha / _tests(rules)
     yield _ratio(seen, rules)
-    yield _rates(
-        "errors", seen, seen.canary.errors, seen.stable.errors, rules.error_margin, share, rules, lower_is_good=True
-    )
+    yield _rates("errors", seen, lambda arm: arm.errors, rules.error_margin, share, rules, lower_is_good=True)
     if rules.accuracy_required or seen.canary.correct.trials:
         margin, required = rules.accuracy_margin, rules.accuracy_required
-        correct = (seen.canary.correct, seen.stable.correct)
-        yield _rates("accuracy", seen, *correct, margin, share, rules, lower_is_good=False, required=required)
+        yield _rates(
+            "accuracy", seen, lambda arm: arm.correct, margin, share, rules, lower_is_good=False, required=required
+        )
     for name, rule in sorted(rules.outcomes.items()):
         yield _outcome(name, rule, seen, share, rules)
     if rules.latency is not None:
@@ -39,16 +37,14 @@ def _tests(rules: Rules) -> int:
 
 
 def _outcome(name: str, rule: Outcome, seen: Observations, share: float, rules: Rules) -> Check:
-    canary, stable = seen.canary.outcomes.get(name, Rate()), seen.stable.outcomes.get(name, Rate())
-    good = rule.better == "lower"
-    return _rates(name, seen, canary, stable, rule.margin, share, rules, lower_is_good=good, required=rule.required)
+    of, good = (lambda arm: arm.outcomes.get(name, Rate())), rule.better == "lower"
+    return _rates(name, seen, of, rule.margin, share, rules, lower_is_good=good, required=rule.required)
 
 
 def _rates(
     metric: str,
     seen: Observations,
-    canary: Rate,
-    stable: Rate,
+    of: Callable[[ArmSeen], Rate],
     margin: float,
     share: float,
     rules: Rules,
@@ -56,48 +52,43 @@ def _rates(
     required: bool = True,
 ) -> Check:
     """``share``: the alpha of the harm test; the promise of no harm is tested at the whole alpha."""
-    worse, fine = difference.log_e_higher, difference.log_e_lower
+    worse, fine = strata.log_e_higher, strata.log_e_lower
     if not lower_is_good:
         worse, fine, margin = fine, worse, -margin
-    harm = worse(canary, stable) >= math.log(1 / share)
-    shown = fine(canary, stable, margin) >= math.log(1 / rules.alpha)
-    lower, upper = difference.confidence_sequence(canary, stable, rules.alpha)
+    canary, stable = of(seen.canary), of(seen.stable)
+    pairs = [Pair(of(part.canary), of(part.stable)) for part in seen.compared]
+    limit, harm_limit = math.log(1 / rules.alpha), math.log(1 / share)
+    harm = worse(pairs, 0.0, harm_limit) >= harm_limit
+    evidence = fine(pairs, margin, limit)
+    shown = evidence >= limit
+    lower, upper = strata.confidence_sequence(pairs, rules.alpha)
     told = f"{metric}: {_share(canary)} of version {seen.canary.version}, "
     told += f"{_share(stable)} of version {seen.stable.version}"
     between = f"difference {lower:+.1%} to {upper:+.1%}"
-    numbers = (_estimate(canary, stable), lower, upper, canary.trials, True)
+    numbers = (strata.estimate(pairs), lower, upper, canary.trials, True)
     if harm:
         return Check(metric, "abort", f"{told}: worse ({between})", *numbers)
     if shown or not required:
-        return Check(
-            metric,
-            "promote",
-            f"{told}: no worse by more than {abs(margin):.1%} ({between})" if shown else told,
-            *numbers,
-        )
-    return Check(
-        metric, "hold", f"{told}: {_missing(canary, stable, margin, rules, lower_is_good)} ({between})", *numbers
-    )
+        text = f"{told}: no worse by more than {abs(margin):.1%} ({between})" if shown else told
+        return Check(metric, "promote", text, *numbers)
+    missing = _missing(pairs, margin, limit - evidence, lower_is_good)
+    return Check(metric, "hold", f"{told}: {missing} ({between})", *numbers)
 
 
-def _missing(canary: Rate, stable: Rate, margin: float, rules: Rules, lower_is_good: bool) -> str:
-    """What a comparison still needs; without one arm's figures there is nothing to go by."""
-    if canary.trials == 0 or stable.trials == 0:
+def _missing(pairs: Sequence[Pair], margin: float, lacking: float, lower_is_good: bool) -> str:
+    """What a comparison still needs, ``lacking`` so much evidence; without one arm's figures nothing says how much."""
+    told = [pair for pair in pairs if pair.canary.trials and pair.stable.trials]
+    if not told:
         return "nothing to compare yet"
-    if not lower_is_good:
-        canary, stable = (Rate(seen.trials, seen.trials - seen.hits) for seen in (canary, stable))
-    more = shortfall.of_difference(canary, stable, abs(margin), math.log(1 / rules.alpha))
+    newest = told[-1] if lower_is_good else strata.misses(told[-1])
+    # what lies behind stays as it is, so the newest part has to bring what is lacking beside what it has
+    limit = lacking + difference.log_e_lower(newest.canary, newest.stable, abs(margin))
+    more = shortfall.of_difference(newest.canary, newest.stable, abs(margin), limit)
     return f"not yet shown within {abs(margin):.1%}, {shortfall.told(more)}"
 
 
 def _share(seen: Rate) -> str:
     return f"{seen.hits}/{seen.trials}" + (f" ({seen.hits / seen.trials:.2%})" if seen.trials else "")
-
-
-def _estimate(canary: Rate, stable: Rate) -> float | None:
-    if not canary.trials or not stable.trials:
-        return None
-    return canary.hits / canary.trials - stable.hits / stable.trials
 
 
 def _ratio(seen: Observations, rules: Rules) -> Check:
@@ -112,27 +103,47 @@ def _ratio(seen: Observations, rules: Rules) -> Check:
 
 
 def _latency(seen: Observations, rule: Latency, share: float, rules: Rules) -> Check:
-    """Both arms' limits at half of alpha each; a limit that is not known yet decides nothing."""
-    canary, stable, name = seen.canary.latencies_ms, seen.stable.latencies_ms, f"p{rule.quantile * 100:g}"
-    factor = 1 + rule.margin
-    harm_low, _ = quantile.limits(canary, rule.quantile, share / 2)
-    _, harm_high = quantile.limits(stable, rule.quantile, share / 2)
-    lower, upper = quantile.limits(canary, rule.quantile, rules.alpha / 2)
-    stable_lower, _ = quantile.limits(stable, rule.quantile, rules.alpha / 2)
-    told = f"{name}: {_value(canary, rule.quantile)} of version {seen.canary.version}, "
-    told += f"{_value(stable, rule.quantile)} of version {seen.stable.version}"
-    numbers = (float(np.quantile(canary, rule.quantile)) if canary.size else None, lower, upper, len(canary), True)
-    if harm_low > harm_high * factor:
-        return Check(name, "abort", f"{told}: more than {rule.margin:.0%} longer", *numbers)
-    if upper <= stable_lower * factor:
+    """Each part by itself: latencies of different times cannot be compared. Harm may be found in any part, so part k is
+    tested at 1 / (k (k + 1)) of ``share``. To be good is asked of the newest, at the whole alpha: a walk has asked it
+    of each before, so a slow version has to pass the first one too."""
+    name = f"p{rule.quantile * 100:g}"
+    parts = [part for part in seen.compared if len(part.stable.latencies_ms) and len(part.canary.latencies_ms)]
+    for number, part in enumerate(parts, start=1):
+        if _slower(part, rule, share if seen.parts is None else share / (number * (number + 1))):
+            text = f"{_quantiles(name, part, rule)}: more than {rule.margin:.0%} longer"
+            return Check(name, "abort", text, *_limits(part, rule, rules))
+    part = parts[-1] if parts else Part(seen.stable, seen.canary)
+    estimate, lower, upper, trials, compared = _limits(part, rule, rules)
+    told, numbers = _quantiles(name, part, rule), (estimate, lower, upper, trials, compared)
+    stable_lower, _ = quantile.limits(part.stable.latencies_ms, rule.quantile, rules.alpha / 2)
+    if upper <= stable_lower * (1 + rule.margin):
         return Check(name, "promote", f"{told}: not more than {rule.margin:.0%} longer", *numbers)
     least = quantile.fewest_values(rule.quantile, rules.alpha / 2)
-    missing = f", {shortfall.told(least - len(canary))} at least" if len(canary) < least else ""
+    missing = f", {shortfall.told(least - trials)} at least" if trials < least else ""
     return Check(name, "hold", f"{told}: not yet shown within {rule.margin:.0%}{missing}", *numbers)
 
 
-def _value(values: np.ndarray, q: float) -> str:
-    return f"{np.quantile(values, q):.0f} ms" if values.size else "unknown"
+def _slower(part: Part, rule: Latency, alpha: float) -> bool:
+    """Both arms' limits at half of ``alpha`` each; a limit that is not known yet decides nothing."""
+    lower, _ = quantile.limits(part.canary.latencies_ms, rule.quantile, alpha / 2)
+    _, upper = quantile.limits(part.stable.latencies_ms, rule.quantile, alpha / 2)
+    return lower > upper * (1 + rule.margin)
+
+
+def _limits(part: Part, rule: Latency, rules: Rules) -> tuple[float | None, float, float, int, bool]:
+    """The canary's quantile as a Check has it: at half of alpha, which is what its promotion is held against."""
+    seen = part.canary.latencies_ms
+    return seen.quantile(rule.quantile), *quantile.limits(seen, rule.quantile, rules.alpha / 2), len(seen), True
+
+
+def _quantiles(name: str, part: Part, rule: Latency) -> str:
+    canary, stable = (_value(arm.latencies_ms, rule.quantile) for arm in (part.canary, part.stable))
+    return f"{name}: {canary} of version {part.canary.version}, {stable} of version {part.stable.version}"
+
+
+def _value(values: Latencies, q: float) -> str:
+    found = values.quantile(q)
+    return "unknown" if found is None else f"{found:.0f} ms"
 
 
 def _agreement(seen: Observations, wanted: float, share: float, rules: Rules) -> Check:

@@ -35,9 +35,17 @@ class Guardrails(Section):
 
 class Rules(Section):
     """``alpha`` is the probability that a version that is no worse is aborted by the comparisons, however often one
-    looks; it is divided equally among them. A promotion needs every comparison at ``alpha`` by itself."""
+    looks; it is divided equally among them. A promotion needs every comparison at ``alpha`` by itself.
 
-    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="false aborts of a version that is no worse")
+    Requests are taken to be independent. Where few units send most of them, and units differ (cameras with their own
+    accuracy), the promise does not hold."""
+
+    alpha: float = Field(
+        default=0.05,
+        gt=0,
+        lt=0.5,
+        description="false aborts of a version that is no worse, if its requests are independent: many units, few each",
+    )
     min_requests: int = Field(default=200, ge=1, description="of the canary, in each step")
     min_seconds: float = Field(default=60.0, ge=0, description="of each step")
     error_margin: float = Field(default=0.01, ge=0, le=1, description="how many more requests may fail, absolute")

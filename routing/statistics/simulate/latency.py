@@ -44,14 +44,15 @@ def harm(
     alpha: float,
     slower: float = 1.0,
     margin: float = 0.0,
+    stable: float = 1.0,
 ) -> NDArray[np.bool_]:
     """Whether each look shows the canary's p99 above (1 + margin) of the stable one's, bool[experiments, looks].
 
-    ``batches``: values of the stable version and of the canary between two looks.
+    ``batches``: values of the stable version and of the canary between two looks. ``stable``: its median.
     """
-    stable = looks(rng, experiments, batches[0], count, alpha / 2)
+    kept = looks(rng, experiments, batches[0], count, alpha / 2, stable)
     canary = looks(rng, experiments, batches[1], count, alpha / 2, slower)
-    return np.stack([c[1] > (1 + margin) * s[2] for s, c in zip(stable, canary, strict=True)], axis=1)
+    return np.stack([c[1] > (1 + margin) * s[2] for s, c in zip(kept, canary, strict=True)], axis=1)
 
 
 def fixed_sample(slower: float, share: float, alpha: float, power: float) -> float:

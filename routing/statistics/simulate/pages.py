@@ -34,7 +34,7 @@ def markdown(alarms: list[FalseAlarm], found: list[Found]) -> str:
     ]
     for of in found:
         numbers = " | ".join(_count(number) for number in (of.median, of.late, of.fixed, of.universal))
-        lines.append(f"| {of.effect} | {of.share:.0%} | {of.found:.1%} | {numbers} |")
+        lines.append(f"| {of.effect} | {_share(of.share)} | {of.found:.1%} | {numbers} |")
     return "\n".join(lines) + "\n"
 
 
@@ -54,7 +54,7 @@ def plot(path: Path, alarms: list[FalseAlarm], alpha: float) -> None:
     axes.set(xlabel="experiments in which something was found where nothing is, %", xlim=(-1, None))
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="center right", bbox_to_anchor=(1.0, 0.3))
+    axes.legend(loc="center right", bbox_to_anchor=(1.0, 0.55))
     figure.savefig(path, dpi=80)
     pyplot.close(figure)
 
@@ -64,7 +64,7 @@ def _share(share: float) -> str:
 
 
 def _count(number: float | None) -> str:
-    if number is None:
+    if number is None or math.isnan(number):
         return ""
     return f"{number:,.0f}" if math.isfinite(number) else "later"
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 from statsmodels.stats.proportion import samplesize_proportions_2indep_onetail
 
-from routing.statistics.simulate import latency, streams
+from routing.statistics.simulate import latency, ramp, streams
 
 POWER = 0.8
 LOOKS = 80
@@ -20,6 +21,13 @@ EFFECTS = (
     ("error rate 0.1 % -> 5 %", 0.001, 0.05, 0.01),
     ("accuracy 97 % -> 94 %", 0.03, 0.06, 0.1),
     ("accuracy 97 % -> 94 %", 0.03, 0.06, 0.5),
+)
+#: Effect, the stable version's rates by step of a walk, how much worse the canary is, what it is to be shown within.
+WALKS = (
+    ("+1.5 points, walk, 5 % falling to 0.5 %", (0.05, 0.05, 0.005, 0.005), 0.015, None),
+    ("+1 point, walk, 1 %", (0.01,) * 4, 0.01, None),
+    ("good, within 1 %, walk, 0.5 % rising to 3 %", (0.005, 0.005, 0.005, 0.03), 0.0, 0.01),
+    ("good, within 1 %, walk, 1 %", (0.01,) * 4, 0.0, 0.01),
 )
 
 
@@ -43,6 +51,7 @@ def all_of(rng: np.random.Generator, experiments: int, alpha: float) -> list[Fou
     """Every effect."""
     rows = [worse(rng, experiments, alpha, *effect) for effect in EFFECTS]
     rows += [fine(rng, experiments, alpha, rate, margin, 0.1) for rate, margin in ((0.001, 0.01), (0.01, 0.01))]
+    rows += [walked(rng, min(experiments, 100), alpha, *case) for case in WALKS]
     return [*rows, slower(rng, experiments, alpha, 1.3, 0.1), slower(rng, experiments, alpha, 2.0, 0.1)]
 
 
@@ -74,6 +83,24 @@ def slower(rng: np.random.Generator, experiments: int, alpha: float, factor: flo
     when = streams.first(latency.harm(rng, few, batches, LOOKS, alpha, factor))
     requests = np.where(when < LOOKS, (when + 1.0) * canary, np.inf)
     return Found(f"p99 {factor - 1:+.0%}", share, float((when < LOOKS).mean()), *_quantiles(requests), fixed)
+
+
+def walked(
+    rng: np.random.Generator,
+    experiments: int,
+    alpha: float,
+    effect: str,
+    rates: tuple[float, ...],
+    worse: float,
+    within: float | None,
+) -> Found:
+    """A walk of 10,000 requests a step, until harm is shown, or failures ``within`` that much."""
+    seen = ramp.looks(rng, experiments, rates, worse)
+    if within is None:
+        when, requests = ramp.first(seen, alpha)
+    else:
+        when, requests = ramp.first(map(streams.mirrored, seen), alpha, -within)
+    return Found(effect, math.nan, float(np.isfinite(when).mean()), *_quantiles(requests), math.nan)
 
 
 def planned(p_s: float, p_c: float, share: float, alpha: float) -> float:

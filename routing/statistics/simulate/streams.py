@@ -19,9 +19,17 @@ class Streams(NamedTuple):
 
 
 def rates(
-    rng: np.random.Generator, experiments: int, batches: NDArray[np.int64], share: float, p_s: float, p_c: float
+    rng: np.random.Generator,
+    experiments: int,
+    batches: NDArray[np.int64],
+    share: float,
+    p_s: Floats | float,
+    p_c: Floats | float,
 ) -> Streams:
-    """A look after each of ``batches`` requests of both arms, of which each goes to the canary with ``share``."""
+    """A look after each of ``batches`` requests of both arms, of which each goes to the canary with ``share``.
+
+    ``p_s``, ``p_c``: the rates, or one for each batch.
+    """
     to_canary = rng.binomial(batches, share, (experiments, len(batches)))
     to_stable = batches - to_canary
     hits_s, hits_c = rng.binomial(to_stable, p_s), rng.binomial(to_canary, p_c)

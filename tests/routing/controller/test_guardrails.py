@@ -29,7 +29,7 @@ _COUNTED = (
     "INSERT INTO tallies SELECT experiment, assigned, failed, own, duration_ms, count(*) FROM exposures"
     " GROUP BY 1, 2, 3, 4, 5",
     "INSERT INTO units SELECT experiment, unit, assigned, time FROM exposures",
-    "INSERT INTO votes SELECT experiment, request_id, '', assigned, true FROM exposures",
+    "INSERT INTO votes SELECT experiment, request_id, '', assigned, true, time FROM exposures",
 )
 
 

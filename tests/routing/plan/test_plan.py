@@ -61,6 +61,8 @@ def test_a_plan_survives_json() -> None:
         ("models:\n  Digits:\n    canary: 2\n    share: 5%\n", 2, "pattern"),
         ("models:\n  digits:\n    canary: 2\n    share: 5%\n    rules: {alfa: 1}\n", 5, "unknown key"),
         ("models:\n  digits:\n    canary: 2\n    steps: [0%, 5%]\n    auto: true\n", 2, "would wait in it for ever"),
+        ("models:\n  digits:\n    canary: 2\n    steps: [100%]\n    auto: true\n", 2, "no stable traffic to compare"),
+        ("models:\n  digits:\n    canary: 2\n    share: 100%\n    auto: true\n", 2, "no stable traffic to compare"),
         ("models:\n  digits:\n    canary: 2\n    share: 5%\n    bake: .inf\n", 5, "finite"),
         ("model: {}\n", 1, "did you mean 'models'"),
         ("models: [\n", 2, "not valid YAML"),

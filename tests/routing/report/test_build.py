@@ -9,12 +9,12 @@ from routing.plan.model import RoutePlan, ShadowPlan
 from routing.report.build import complete
 from routing.report.data import ArmRow, CheckRow, ReportData, Traffic, VerdictView, Versions
 from routing.report.page import render
-from routing.report.ruled import difference_curves, unit_of
+from routing.report.ruled import compared, difference_curves, unit_of
 from routing.rollout import machine
 from routing.rollout.state import RolloutState
 from routing.statistics.bernoulli import confidence_sequence
 from routing.store import Store
-from routing.store.history import SavedVerdict, exposure_series, save_verdict
+from routing.store.history import SavedCheck, exposure_series, save_verdict
 from routing.store.ingest import Ingest
 from routing.store.pairs import Comparison, save_comparisons
 from routing.store.queries import observations
@@ -112,12 +112,7 @@ def test_what_is_allowed_lies_on_the_bad_side() -> None:
         share=0.1,
         rules={"outcomes": {"bought": {"margin": 0.03}, "left": {"margin": 0.04, "better": "lower"}}},
     ).rules
-    checks = [
-        {"metric": name, "estimate": 0.1} for name in ("errors", "accuracy", "bought", "left", "p99", "agreement")
-    ]
-    curves = difference_curves(
-        [SavedVerdict(T0, 0, "hold", {"checks": checks}), SavedVerdict(T0, 0, "hold", {})], rules
-    )
+    curves = difference_curves([SavedCheck(T0, metric, 0.1) for metric in compared(rules)], rules)
     limits = {curve.metric: curve.limit for curve in curves}
     assert limits == {"errors": 0.01, "accuracy": -0.02, "bought": -0.03, "left": 0.04}
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from routing.observations import Rate, Split
+from routing.observations import Latencies, Rate, Split
 from routing.statistics import bernoulli, quantile, ratio
 
 LIMIT = math.log(20)
@@ -83,17 +83,27 @@ def test_limits_of_a_quantile_hold_at_every_look(ties) -> None:
 
 
 def test_limits_are_values_around_the_quantile() -> None:
-    values = np.arange(1, 10_001, dtype=np.float64)
+    values = Latencies.of(np.arange(10_000, 0, -1))
     lower, upper = quantile.limits(values, 0.99, 0.05)
     assert 9800 < lower < 9900 < upper < 9990
     assert quantile.limits(values, 0.99, 0.005)[1] > upper
 
 
+def test_counted_values_are_what_their_repetition_is() -> None:
+    rng = np.random.default_rng(9)
+    values, counts = rng.permutation(40).astype(float), rng.integers(0, 30, 40)
+    every, counted = np.sort(np.repeat(values, counts)), Latencies.of(values, counts)
+    assert [counted.ranked(rank + 1) for rank in range(len(counted))] == every.tolist()
+    for q in (0.0, 0.013, 0.5, 0.99, 1.0):
+        assert counted.quantile(q) == pytest.approx(float(np.quantile(every, q)))
+    assert Latencies.of([5.0], [30_000_000]).quantile(0.99) == 5.0
+
+
 def test_few_values_have_no_upper_limit() -> None:
     needed = quantile.fewest_values(0.99, 0.05)
-    assert math.isinf(quantile.limits(np.ones(needed - 1), 0.99, 0.05)[1])
-    assert quantile.limits(np.ones(needed), 0.99, 0.05)[1] == 1
-    assert quantile.limits(np.empty(0), 0.99, 0.05) == (0, math.inf)
+    assert math.isinf(quantile.limits(Latencies.of([1], [needed - 1]), 0.99, 0.05)[1])
+    assert quantile.limits(Latencies.of([1], [needed]), 0.99, 0.05)[1] == 1
+    assert quantile.limits(Latencies(), 0.99, 0.05) == (0, math.inf)
 
 
 def test_shares_that_are_wrong_are_found_and_right_ones_are_not() -> None:

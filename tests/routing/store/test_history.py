@@ -2,7 +2,7 @@
 
 from routing.observations import Rate
 from routing.store import Store
-from routing.store.history import exposure_series, save_verdict, verdicts
+from routing.store.history import SavedCheck, checks, exposure_series, save_verdict, verdicts
 from routing.store.ingest import Ingest
 from routing.store.pairs import Comparison, pairs_to_compare, save_comparisons
 from routing.store.queries import observations
@@ -68,17 +68,34 @@ def test_a_verdict_is_kept_once_and_in_order(store: Store) -> None:
     assert verdicts(store, "other") == []
 
 
-def test_what_is_old_goes_and_verdicts_stay(store: Store, logs: Logs, monkeypatch) -> None:
+def test_of_verdicts_only_what_a_report_shows_is_read(store: Store) -> None:
+    for second, decision in enumerate(("hold", "hold", "abort", "abort", "hold")):
+        known = {"metric": "errors", "estimate": 0.1, "lower": None, "upper": 0.5}
+        unknown = {"metric": "accuracy", "estimate": None, "lower": -1.0, "upper": 1.0}
+        body = {"reasons": [f"at {second}"], "checks": [known, unknown, {"metric": "p99", "estimate": 7.0}]}
+        save_verdict(store, "e1", 0, decision, body, at=float(second))
+    save_verdict(store, "e1", 0, "hold", {}, at=9.0)
+    assert [(v.decision, v.reasons) for v in verdicts(store, "e1")] == [
+        ("hold", ("at 0",)),
+        ("abort", ("at 2",)),
+        ("hold", ("at 4",)),
+    ]
+    found = checks(store, "e1", ["errors", "accuracy"])
+    assert found == [SavedCheck(float(second), "errors", 0.1, None, 0.5) for second in range(5)]
+
+
+def test_what_is_old_goes(store: Store, logs: Logs, monkeypatch) -> None:
     monkeypatch.setattr("routing.store.retention._BATCH", 3)
     old = [f"old{i}" for i in range(10)]
     logs.expose(*[access(name, 2) for name in old], access("new", 2, at=40 * 86_400))
     logs.predict(*[predicted(name, 2) for name in old], *[predicted(name, 1) for name in old])
     save_feedback(store, [Feedback(name, T0, label="7") for name in old])
     save_verdict(store, "e1", 0, "hold", {}, at=T0)
+    save_verdict(store, "e1", 0, "abort", {}, at=T0 + 40 * 86_400)
     ingest(store, logs)
-    assert forget(store, now=T0 + 40 * 86_400) == 10 + 20 + 10 + 10
+    assert forget(store, now=T0 + 40 * 86_400) == 10 + 20 + 10 + 10 + 1
     assert [one(store, f"select count(*) from {t}") for t in ("exposures", "predictions", "labels")] == [1, 0, 0]
-    assert len(verdicts(store, "e1")) == 1
+    assert [verdict.decision for verdict in verdicts(store, "e1")] == ["abort"]
     # The experiment still runs: a verdict is made of all that was seen of it.
     assert observations(store, EXPERIMENT, 2).canary.errors == Rate(11, 0)
     # The same files, followed by a new process, bring nothing back.

@@ -2,7 +2,6 @@
 
 import itertools
 
-import numpy as np
 import pytest
 
 from routing.observations import Observations, Rate, Split
@@ -25,7 +24,7 @@ def seen(store: Store, logs: Logs, *lines: str, **options) -> Observations:
 def test_an_empty_store_has_seen_nothing(store: Store, logs: Logs) -> None:
     found = seen(store, logs)
     assert (found.canary.errors, found.agreement, found.seconds, found.step_requests) == (Rate(), Rate(), 0.0, 0)
-    assert found.canary.latencies_ms.dtype == np.float64
+    assert len(found.canary.latencies_ms) == 0
 
 
 def test_only_what_the_hash_assigned_counts(store: Store, logs: Logs) -> None:
@@ -66,13 +65,13 @@ def test_what_is_an_error_of_the_version(store: Store, logs: Logs, changes: dict
     assert found.canary.errors == Rate(1, int(failed))
     assert found.stable.errors == Rate(0, 0)
     good = changes == {"grpc_status": 0}
-    assert found.canary.latencies_ms.tolist() == ([10.0] if good else [])
+    assert found.canary.latencies_ms.values.tolist() == ([10.0] if good else [])
 
 
 def test_latencies_ascend_and_are_all_there(store: Store, logs: Logs) -> None:
     durations = [30, 5, 5, 900]
     found = seen(store, logs, *[access(f"r{i}", 2, duration_ms=ms) for i, ms in enumerate(durations)])
-    assert found.canary.latencies_ms.tolist() == [5.0, 5.0, 30.0, 900.0]
+    assert [found.canary.latencies_ms.ranked(rank) for rank in (1, 2, 3, 4)] == [5.0, 5.0, 30.0, 900.0]
 
 
 def test_units_count_once_where_they_came_first(store: Store, logs: Logs) -> None:
@@ -151,10 +150,36 @@ def test_not_finite_counts_images_of_own_exposures(store: Store, logs: Logs) -> 
     assert (found.canary.not_finite, found.stable.not_finite) == (Rate(2, 1), Rate(0, 0))
 
 
+def test_what_is_compared_is_told_apart_by_the_time_of_the_request(store: Store, logs: Logs) -> None:
+    save_feedback(store, [Feedback(name, 1.0, correct=name != "d") for name in "abcde"])
+    save_feedback(store, [Feedback("c", 1.0, outcome="bought", value=True)])
+    found = seen(
+        store,
+        logs,
+        access("a", 1, 0, duration_ms=3),
+        access("b", 2, 5, duration_ms=4),
+        access("between", 2, 10),
+        access("c", 2, 12, duration_ms=7),
+        access("d", 1, 13),
+        access("e", 2, 25),
+        access("f", 2, 14, status=500),
+        splits=[(0.1, T0, T0 + 10), (0.5, T0 + 11, T0 + 20), (1.0, T0 + 20, None)],
+    )
+    first, second = found.parts or ()
+    assert (first.stable.errors, first.canary.errors) == (Rate(1, 0), Rate(1, 0))
+    assert (second.stable.errors, second.canary.errors) == (Rate(1, 0), Rate(2, 1))
+    assert (first.stable.latencies_ms.ranked(1), first.canary.latencies_ms.ranked(1)) == (3.0, 4.0)
+    assert (len(second.canary.latencies_ms), second.canary.latencies_ms.ranked(1)) == (1, 7.0)
+    assert (first.canary.correct, second.stable.correct, second.canary.correct) == (Rate(1, 1), Rate(1, 0), Rate(1, 1))
+    assert second.canary.outcomes == {"bought": Rate(1, 1)}
+    assert found.canary.errors == Rate(5, 1), "all of it is shown, and guarded"
+    assert observations(store, EXPERIMENT, 2).parts is None
+
+
 def test_a_glance_is_what_guardrails_need_of_the_same_counts(store: Store, logs: Logs) -> None:
     logs.predict(predicted("a", 2, not_finite=True), predicted("b", 2))
     found = seen(store, logs, access("a", 2, duration_ms=7), access("b", 2, status=500), access("c", 1)).canary
     brief = glance(store, "e1", 2)
     assert (brief.errors, brief.not_finite) == (found.errors, found.not_finite) == (Rate(2, 1), Rate(2, 1))
-    assert brief.latencies_ms.tolist() == found.latencies_ms.tolist() == [7.0]
+    assert brief.latencies_ms.values.tolist() == found.latencies_ms.values.tolist() == [7.0]
     assert glance(store, "other", 2).errors == Rate()

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from routing.postgres import Postgres
 from routing.store import Store, watched
 from routing.store.history import save_verdict, verdicts
+from routing.store.migrate import migrate
 from routing.store.tables import metadata
 from slipway.errors import StoreUnavailable
 
@@ -22,6 +23,26 @@ def test_migrations_make_the_tables_that_the_code_knows(empty_database_url: str)
     store = Store(empty_database_url)
     with store.begin() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_votes_of_before_get_the_time_of_their_request(empty_database_url: str) -> None:
+    engine = create_engine(empty_database_url)
+    migrate(engine, "0001")
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO exposures (request_id, experiment, time, model, why, status, duration_ms, failed, own) "
+                "VALUES ('a', 'e1', 17, 'm', 'arm', 200, 1, false, true)"
+            )
+        )
+        connection.execute(text("INSERT INTO votes VALUES ('e1', 'a', '', 2, true), ('e1', 'gone', '', 2, true)"))
+    migrate(engine)
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT request_id, time FROM votes ORDER BY 1")).all() == [
+            ("a", 17.0),
+            ("gone", 0.0),
+        ]
+    engine.dispose()
 
 
 def test_several_may_open_an_empty_database_at_once(empty_database_url: str) -> None:
@@ -57,7 +78,7 @@ def test_killed_it_says_so_fast_and_back_it_works_again(tmp_path: Path) -> None:
     server.start()
     store = Store(server.url)
     try:
-        save_verdict(store, "e1", 0, "hold", {"n": 1}, at=1.0)
+        save_verdict(store, "e1", 0, "hold", {"reasons": ["one"]}, at=1.0)
         os.kill(server.pid, signal.SIGKILL)
         began = time.monotonic()
         # A connection's own process outlives the killed one for some milliseconds.
@@ -69,7 +90,7 @@ def test_killed_it_says_so_fast_and_back_it_works_again(tmp_path: Path) -> None:
                 save_verdict(store, "e1", 1, "hold", {}, at=2.0)
         assert time.monotonic() - began < 3
         server.start()
-        assert [verdict.body for verdict in verdicts(store, "e1")] == [{"n": 1}]
+        assert [verdict.reasons for verdict in verdicts(store, "e1")] == [("one",)]
         server.stop()
         with pytest.raises(StoreUnavailable, match="SLIPWAY_DATABASE_URL"):
             store.check()

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from routing.observations import ArmSeen, Observations, Rate, Split
+from routing.observations import ArmSeen, Latencies, Observations, Part, Rate, Split
 from routing.verdict.judge import Verdict, judge
 from routing.verdict.rules import Guardrails, Outcome, Rules
 
 
-def latencies(n: int, scale: float = 1.0) -> np.ndarray:
-    return np.sort(scale * np.random.default_rng(n).lognormal(3, 0.3, n))
+def latencies(n: int, scale: float = 1.0) -> Latencies:
+    return Latencies.of(scale * np.random.default_rng(n).lognormal(3, 0.3, n))
 
 
 def arm(version: int, n: int, errors: float = 0.0, slower: float = 1.0, **more) -> ArmSeen:
@@ -37,6 +37,48 @@ def test_a_good_canary_is_promoted_by_the_default_rules() -> None:
     verdict = judge(GOOD, Rules())
     assert verdict.decision == "promote", verdict.reasons
     assert "no worse" in verdict.reasons[0]
+
+
+def walked(rates: tuple[float, ...], worse: float = 0.0, last_slower: float = 1.0) -> Observations:
+    """10,000 requests in each step of 1, 5, 25 and 50 %; all latencies of the last are longer by a factor."""
+    parts = []
+    for share, rate in zip((0.01, 0.05, 0.25, 0.5), rates, strict=True):
+        slower, n = last_slower if share == 0.5 else 1.0, round(10_000 * share)
+        parts.append(Part(arm(1, 10_000 - n, rate, slower), arm(2, n, rate + worse, slower)))
+    stable, tried = ([getattr(part, name).errors for part in parts] for name in ("stable", "canary"))
+    added = [Rate(sum(rate.trials for rate in of), sum(rate.hits for rate in of)) for of in (stable, tried)]
+    return replace(
+        GOOD,
+        stable=ArmSeen(1, added[0]),
+        canary=ArmSeen(2, added[1]),
+        parts=tuple(parts),
+        splits=(),
+        step_requests=5000,
+    )
+
+
+@pytest.mark.parametrize("name", ["errors", "p99"])
+def test_what_changes_in_time_on_a_walk_is_no_difference_of_the_versions(name) -> None:
+    rates = (0.005, 0.005, 0.005, 0.03) if name == "errors" else (0.005,) * 4
+    seen = walked(rates, last_slower=2.5 if name == "p99" else 1.0)
+    verdict = judge(seen, Rules())
+    assert verdict.decision != "abort", verdict.reasons
+    if name == "errors":
+        assert judge(replace(seen, parts=None), Rules(latency=None)).decision == "abort", "this case shows nothing"
+
+
+def test_a_worse_canary_does_not_hide_behind_a_falling_base_rate() -> None:
+    seen = walked((0.05, 0.05, 0.005, 0.005), worse=0.015)
+    assert judge(seen, Rules()).decision == "abort"
+    assert judge(replace(seen, parts=None), Rules(latency=None)).decision == "promote", "this case shows nothing"
+
+
+def test_latencies_of_the_newest_part_promote_and_those_of_any_abort() -> None:
+    fast, slow = (Part(arm(1, 5_000), arm(2, 5_000, slower=slower)) for slower in (1.0, 2.5))
+    few = Part(arm(1, 300), arm(2, 300))
+    assert judge(replace(GOOD, parts=(slow, fast)), Rules()).decision == "abort"
+    assert judge(replace(GOOD, parts=(fast, few)), Rules()).decision == "hold"
+    assert judge(replace(GOOD, parts=(few, fast)), Rules()).decision == "promote"
 
 
 CLICKS = {"outcomes": {"clicked": Rate(5_000, 500)}}
