@@ -112,16 +112,17 @@ class Observations:
     """Everything that a verdict is made of, and what is shown beside it.
 
     ``parts``: what is compared, the oldest first; None where the weights never changed, and both arms as they are may
-    be compared. ``agreement``: paired answers of both versions to one image (shadow and copies). ``seconds``: since the
-    first exposure of the current step. ``step_requests``: of the canary in the current step. ``unreadable``: metric ->
-    why it cannot be read now. ``drift``: what the drift hook says of the canary, None where it says nothing.
-    ``shadow``: not judged, shown.
+    be compared. ``over``: all units see the canary now, so nothing more comes to compare. ``agreement``: paired answers
+    of both versions to one image (shadow and copies). ``seconds``: since the first exposure of the current step.
+    ``step_requests``: of the canary in the current step. ``unreadable``: metric -> why it cannot be read now.
+    ``drift``: what the drift hook says of the canary, None where it says nothing. ``shadow``: not judged, shown.
     """
 
     stable: ArmSeen
     canary: ArmSeen
     splits: tuple[Split, ...] = ()
     parts: tuple[Part, ...] | None = None
+    over: bool = False
     agreement: Rate = Rate()
     seconds: float = 0.0
     step_requests: int = 0

@@ -30,7 +30,7 @@ _TALLIES = """
 SELECT version, failed, own, ms, requests AS n FROM tallies
 WHERE experiment = :experiment AND version = ANY (:versions)
 """
-#: Of one segment, version by version, so that the index exposures_analysed alone answers. What retention took is compared no more.
+#: Of one segment, version by version, so that the index exposures_analysed alone answers.
 _PART = """
 SELECT version, failed, own, ms, n FROM unnest(CAST(:versions AS int[])) version CROSS JOIN LATERAL (
   SELECT failed, own, CASE WHEN own THEN duration_ms ELSE -1 END AS ms, count(*) AS n FROM exposures
@@ -96,6 +96,7 @@ def observations(
         canary=seen.arm(canary),
         splits=split,
         parts=parts if segments else None,
+        over=bool(segments) and segments[-1].share == 1,
         agreement=Rate(agreement.n, agreement.hits),
         seconds=0.0 if first is None else max(0.0, (time.time() if now is None else now) - first),
         step_requests=step[canary].n,

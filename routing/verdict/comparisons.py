@@ -12,6 +12,9 @@ from routing.verdict import shortfall
 from routing.verdict.check import Check
 from routing.verdict.rules import Latency, Outcome, Rules
 
+#: A walk came to 100 % by what it had shown; a few late rows may leave just too little, and it would wait for ever.
+_OVER = "within its margin as it was compared, and nothing more comes to compare"
+
 
 def checks(seen: Observations, rules: Rules) -> Iterator[Check]:
     """One per metric that the rules name or that data came for."""
@@ -71,6 +74,8 @@ def _rates(
     if shown or not required:
         text = f"{told}: no worse by more than {abs(margin):.1%} ({between})" if shown else told
         return Check(metric, "promote", text, *numbers)
+    if seen.over and numbers[0] is not None and (numbers[0] <= margin if lower_is_good else numbers[0] >= margin):
+        return Check(metric, "promote", f"{told}: {_OVER} ({between})", *numbers)
     missing = _missing(pairs, margin, limit - evidence, lower_is_good)
     return Check(metric, "hold", f"{told}: {missing} ({between})", *numbers)
 
@@ -118,6 +123,9 @@ def _latency(seen: Observations, rule: Latency, share: float, rules: Rules) -> C
     stable_lower, _ = quantile.limits(part.stable.latencies_ms, rule.quantile, rules.alpha / 2)
     if upper <= stable_lower * (1 + rule.margin):
         return Check(name, "promote", f"{told}: not more than {rule.margin:.0%} longer", *numbers)
+    slow, fast = (arm.latencies_ms.quantile(rule.quantile) for arm in (part.canary, part.stable))
+    if seen.over and slow is not None and fast is not None and slow <= fast * (1 + rule.margin):
+        return Check(name, "promote", f"{told}: {_OVER}", *numbers)
     least = quantile.fewest_values(rule.quantile, rules.alpha / 2)
     missing = f", {shortfall.told(least - trials)} at least" if trials < least else ""
     return Check(name, "hold", f"{told}: not yet shown within {rule.margin:.0%}{missing}", *numbers)

@@ -166,6 +166,7 @@ def test_what_is_compared_is_told_apart_by_the_time_of_the_request(store: Store,
         splits=[(0.1, T0, T0 + 10), (0.5, T0 + 11, T0 + 20), (1.0, T0 + 20, None)],
     )
     first, second = found.parts or ()
+    assert found.over
     assert (first.stable.errors, first.canary.errors) == (Rate(1, 0), Rate(1, 0))
     assert (second.stable.errors, second.canary.errors) == (Rate(1, 0), Rate(2, 1))
     assert (first.stable.latencies_ms.ranked(1), first.canary.latencies_ms.ranked(1)) == (3.0, 4.0)

@@ -81,6 +81,16 @@ def test_latencies_of_the_newest_part_promote_and_those_of_any_abort() -> None:
     assert judge(replace(GOOD, parts=(few, fast)), Rules()).decision == "promote"
 
 
+def test_at_all_of_the_traffic_what_just_lacks_does_not_hold_for_ever() -> None:
+    few = Part(arm(1, 300), arm(2, 300))
+    seen = replace(GOOD, parts=(few,))
+    assert judge(seen, Rules()).decision == "hold"
+    assert judge(replace(seen, over=True), Rules()).decision == "promote"
+    for worse in (Part(few.stable, arm(2, 300, 0.02)), Part(few.stable, arm(2, 300, slower=1.8))):
+        assert judge(replace(seen, parts=(worse,), over=True), Rules()).decision == "hold"
+    assert judge(replace(seen, parts=(), over=True), Rules(latency=None)).decision == "hold"
+
+
 CLICKS = {"outcomes": {"clicked": Rate(5_000, 500)}}
 CASES = {
     "fails 2 % instead of 0.2 %": (canary(errors=0.02), Rules(), "abort", "errors"),
