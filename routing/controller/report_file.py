@@ -46,6 +46,11 @@ def gather(settings: Settings, state: RolloutState) -> ReportData:
     return ReportData(**values)  # type: ignore[arg-type]
 
 
+def _shown(settings: Settings, path: Path) -> str:
+    """Below the project without it: reports travel to other machines."""
+    return str(path.relative_to(settings.root) if path.is_relative_to(settings.root) else path)
+
+
 def _of_state(settings: Settings, state: RolloutState) -> dict[str, object]:
     plan = state.plan
     folder = settings.repository / state.model
@@ -64,9 +69,9 @@ def _of_state(settings: Settings, state: RolloutState) -> dict[str, object]:
         "disagreements": disagreements(settings, state),
         "reproduce": (
             Place("the same figures", f"slipway route {state.model} --status --json"),
-            Place("the state of the rollout", str(states.path_of(settings.repository, state.model))),
-            Place("the experiment as the edge has it", str(folder / "experiment.json")),
-            Place("every transition", str(settings.state_dir / "logs" / "routing.jsonl")),
+            Place("the state of the rollout", _shown(settings, states.path_of(settings.repository, state.model))),
+            Place("the experiment as the edge has it", _shown(settings, folder / "experiment.json")),
+            Place("every transition", _shown(settings, settings.state_dir / "logs" / "routing.jsonl")),
         ),
     }
 
