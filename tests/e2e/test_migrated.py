@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from serving import control
 from serving.client import PredictClient
 from serving.ports import free_ports
 from serving.torchserve.archive import Archives
+from serving.triton.model_config import usable_cores
 from slipway.repository import Repository
 from slipway.settings import Settings
 from tests.conftest import ROOT, Command
@@ -70,15 +72,22 @@ def migrated(tmp_path_factory: pytest.TempPathFactory, slipway: Command) -> Iter
         "SLIPWAY_HTTP_PORT": str(ports[0]),
         "SLIPWAY_GRPC_PORT": str(ports[1]),
     }
-    for name, path in packed.items():
+
+    def migrate(name: str) -> None:
         leave = ["--allow-code"] if name == "own-digits" else []
-        run = slipway("migrate", path, "--samples", inputs, "--count", 4, "--json", *leave, env=env, timeout=300)
+        run = slipway(
+            "migrate", packed[name], "--samples", inputs, "--count", 4, "--json", *leave, env=env, timeout=300
+        )
         assert run.returncode == 0, run.stdout + run.stderr
         report = json.loads(run.stdout)
         assert (report["model"], report["same"], len(report["rows"])) == (name, True, 4)
         if report["version"] is None:
             run = slipway("export", name, env=env, timeout=300)
             assert run.returncode == 0, run.stdout + run.stderr
+
+    # each takes one core for most of its time
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        list(pool.map(migrate, packed))
     run = slipway("serve", "--detach", env=env, timeout=300)
     assert run.returncode == 0, run.stdout + run.stderr
     samples = sorted(inputs.iterdir())[:6]

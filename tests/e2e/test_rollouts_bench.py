@@ -14,7 +14,7 @@ from routing.postgres import Postgres
 from serving.state import running_state
 from tests.e2e.conftest import ROOT
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def test_a_flawed_version_is_aborted_and_the_run_leaves_its_pages_and_no_process(slipway: Any, tmp_path: Path) -> None:
