@@ -42,6 +42,6 @@ class BytesUser(FastHttpUser):  # type: ignore[misc]  # mypy does not follow loc
 def _reply(content: bytes) -> Reply:
     try:
         values = json.loads(content)
-        return Reply(session().plan["versions"], [values["labels"]], [values["scores"]], [""])
+        return Reply(session().plan["versions"][0], [values["labels"]], [values["scores"]], [""])
     except (KeyError, TypeError, ValueError) as problem:
         raise AnswerWrong(f"the answer cannot be read: {type(problem).__name__} {problem}") from problem
