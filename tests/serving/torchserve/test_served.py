@@ -104,9 +104,10 @@ def test_memory_comes_back(rig: Rig) -> None:
             rig.post("digits/1", data)
         return sum(item.memory_full_info().uss for item in rig.processes()[1:])
 
-    first = attack()
+    # one of two workers meets each image in a pass: both are warm after a few
+    first = max(attack(), attack(), attack())
     last = max(attack(), attack())
-    assert last <= first * 1.1, f"workers had {first >> 20} MB after one pass, {last >> 20} MB after three"
+    assert last <= first * 1.1, f"workers had {first >> 20} MB after three passes, {last >> 20} MB after five"
 
 
 def test_among_others_a_hostile_image_fails_alone(rig: Rig, held_out: list[bytes], expected: Expected) -> None:
