@@ -180,15 +180,20 @@ def _target(settings: Settings, subject: Subject, engine: str) -> Target:
 
 
 def _kill(event: str, pids: Sequence[int], crowd: Crowd, options: ChaosOptions) -> Outcome:
+    struck, ended = strike(pids)
+    while not _well_again(crowd, struck, options.calm) and time.monotonic() - struck < options.limit:
+        time.sleep(_POLL)
+    return judge(event, struck, struck - options.calm, crowd.requests(), stop=False, ended=ended)
+
+
+def strike(pids: Sequence[int]) -> tuple[float, float]:
+    """SIGKILL; (when, when all were gone), seconds of time.monotonic."""
     struck = time.monotonic()
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     while not all(gone(pid) for pid in pids):
         time.sleep(0.001)
-    ended = time.monotonic()
-    while not _well_again(crowd, struck, options.calm) and time.monotonic() - struck < options.limit:
-        time.sleep(_POLL)
-    return judge(event, struck, struck - options.calm, crowd.requests(), stop=False, ended=ended)
+    return struck, time.monotonic()
 
 
 def _stop(settings: Settings, crowd: Crowd, options: ChaosOptions) -> Outcome:

@@ -10,9 +10,11 @@ import select
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import grpc
 
@@ -31,6 +33,9 @@ from benchmarks.wire import (
     read_grpc,
     read_http,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: Seconds between a failure and the next request, so that a dead port is not hammered.
 _PAUSE = 0.02
@@ -54,6 +59,9 @@ class Sent:
     def good(self) -> bool:
         """Answered, and rightly."""
         return not self.error
+
+
+AnySent = TypeVar("AnySent", bound=Sent)
 
 
 @dataclass(frozen=True)
@@ -83,20 +91,21 @@ class _Failed(Exception):
 Ask = Callable[[str], Reply]
 
 
-class Crowd:
-    """``clients`` threads, started and stopped as a context manager."""
+class Clients(ABC, Generic[AnySent]):
+    """Threads that ask, half over gRPC and half over HTTP, started and stopped as a context manager. ``patience``:
+    seconds that the end waits for each of them."""
 
-    def __init__(self, target: Target, clients: int) -> None:
-        self._target = target
+    def __init__(self, clients: int, patience: float) -> None:
+        self._patience = patience
         self._stop = threading.Event()
-        self._requests: list[Sent] = []
+        self._requests: list[AnySent] = []
         self._waiting: dict[int, float] = {}
         names = ["grpc", "http"]
         self._threads = [
             threading.Thread(target=self._run, args=(index, names[index % 2]), daemon=True) for index in range(clients)
         ]
 
-    def __enter__(self) -> Crowd:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -106,15 +115,27 @@ class Crowd:
     ) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(self._target.timeout + 5)
+            thread.join(self._patience)
 
-    def requests(self) -> Sequence[Sent]:
+    def requests(self) -> list[AnySent]:
         """Those that have ended, in the order of their ends."""
         return list(self._requests)
 
     def waiting(self) -> list[float]:
         """When each request was sent that has not ended yet."""
         return list(self._waiting.values())
+
+    @abstractmethod
+    def _run(self, index: int, protocol: str) -> None:
+        """One client, until ``_stop`` is set."""
+
+
+class Crowd(Clients[Sent]):
+    """Clients that ask one image without a pause."""
+
+    def __init__(self, target: Target, clients: int) -> None:
+        super().__init__(clients, target.timeout + 5)
+        self._target = target
 
     def _run(self, index: int, protocol: str) -> None:
         ask, close = (_grpc_client if protocol == "grpc" else _http_client)(self._target)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,12 +10,12 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from benchmarks.chaos import Outcome, gone, judge
+from benchmarks.chaos import Outcome, judge, strike
 from benchmarks.rollouts.project import Project
 from benchmarks.rollouts.scenarios import exposures, start_rollout
 from benchmarks.rollouts.traffic import Asked, Traffic
 from routing.assignment import assign
-from routing.controller import places
+from routing.controller import heartbeat
 from routing.controller.database import opened
 from routing.postgres import Postgres
 from routing.rollout.state import RolloutState
@@ -131,11 +128,7 @@ def _strike(
     if before is None:
         raise BenchmarkFailed(f"{event} does not run, so it cannot be killed")
     project.note(f"kill -9 {event}, process {before}")
-    struck = time.monotonic()
-    os.kill(before, signal.SIGKILL)
-    while not gone(before):
-        time.sleep(0.001)
-    ended = time.monotonic()
+    struck, ended = strike([before])
     project.until(lambda: victim(project) not in (None, before), f"{event} runs again", 60.0)
     project.until(lambda: _calm(traffic, struck), f"all is well after {event} was killed", 60.0)
     return judge(f"kill -9 {event}", struck, struck - _CALM, traffic.requests(), stop=False, ended=ended)
@@ -161,10 +154,8 @@ def _pid(found: dict[str, Any]) -> int | None:
 
 
 def _controller(project: Project) -> int | None:
-    try:
-        return int(json.loads(places.heartbeat(project.settings).read_text(encoding="utf-8"))["pid"])
-    except (OSError, ValueError, KeyError):
-        return None
+    beat = heartbeat.read(project.settings)
+    return beat.pid if beat is not None else None
 
 
 def _postgres(project: Project) -> int | None:

@@ -12,10 +12,9 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
-from benchmarks.crowd import Sent
-from routing.controller import places
+from benchmarks.crowd import Clients, Sent
+from routing.controller import heartbeat
 from serving import control
 from serving.client import Answer, PredictClient
 from serving.client.address import of_edge
@@ -55,43 +54,19 @@ def labelled_images(folder: Path) -> list[Image]:
     return [Image(path.read_bytes(), path.name.split("_")[0]) for path in sorted(folder.iterdir())]
 
 
-class Traffic:
-    """``rate``: requests per second of all ``clients`` together, each a unit of its own. A context manager."""
+class Traffic(Clients[Asked]):
+    """``rate``: requests per second of all ``clients`` together, each a unit of its own."""
 
     def __init__(
         self, settings: Settings, model: str, images: Sequence[Image], rate: float, clients: int, labels: bool = True
     ) -> None:
+        super().__init__(clients, _TIMEOUT + 5)
         self._settings, self._model, self._images = settings, model, images
         self._interval, self._clients = clients / rate, clients
-        self._stop = threading.Event()
-        self._requests: list[Asked] = []
-        self._waiting: dict[int, float] = {}
-        self._threads = [threading.Thread(target=self._run, args=(index,), daemon=True) for index in range(clients)]
         if labels:
             self._threads.append(threading.Thread(target=self._label, daemon=True))
 
-    def __enter__(self) -> Traffic:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(_TIMEOUT + 5)
-
-    def requests(self) -> list[Asked]:
-        """Those that have ended, in the order of their ends."""
-        return list(self._requests)
-
-    def waiting(self) -> list[float]:
-        """When each request was sent that has not ended yet."""
-        return list(self._waiting.values())
-
-    def _run(self, index: int) -> None:
-        protocol = ("grpc", "http")[index % 2]
+    def _run(self, index: int, protocol: str) -> None:
         state = control.status(self._settings)
         url, due = of_edge(state.edge, state.engine["name"], protocol), time.monotonic()
         client = PredictClient(url, _TIMEOUT)
@@ -129,10 +104,9 @@ class Traffic:
         while not self._stop.wait(_FEEDBACK_SECONDS):
             found = [{"request_id": item.id, "label": item.truth} for item in self._requests[sent : sent + _MOST]]
             # no controller runs yet, or it is being started again: the same labels are sent later
-            with contextlib.suppress(OSError, ValueError, KeyError, http.client.HTTPException):
-                port = json.loads(places.heartbeat(self._settings).read_text(encoding="utf-8"))["feedback_port"]
-                body = "\n".join(map(json.dumps, found)).encode()
-                if found and _posted(port, body):
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                beat, body = heartbeat.read(self._settings), "\n".join(map(json.dumps, found)).encode()
+                if found and beat is not None and _posted(beat.feedback_port, body):
                     sent += len(found)
 
 

@@ -17,11 +17,12 @@ _GONE = "no controller runs (`slipway serve` starts it)"
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """``time``: epoch seconds of the last one; ``ticks``: as of serving.process_id."""
+    """``time``: epoch seconds of the last one; ``ticks``: as of serving.process_id; ``feedback_port``: of loopback."""
 
     pid: int
     ticks: int | None
     time: float
+    feedback_port: int
 
     @property
     def alive(self) -> bool:
@@ -42,7 +43,7 @@ def read(settings: Settings) -> Heartbeat | None:
     """The last one; None before the first."""
     try:
         values = json.loads(places.heartbeat(settings).read_text(encoding="utf-8"))
-        return Heartbeat(int(values["pid"]), values["ticks"], float(values["heartbeat"]))
+        return Heartbeat(int(values["pid"]), values["ticks"], float(values["heartbeat"]), int(values["feedback_port"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from routing.controller import places
+from routing.controller import heartbeat, places
 from routing.controller.book import Book
 from routing.controller.loop import Controller
 from serving import process_id
@@ -73,10 +73,8 @@ def _write_heartbeat(settings: Settings, port: int, problem: str | None) -> None
 
 def _last_port(settings: Settings) -> int:
     """The port of the one before: who leads feedback here need not be told again."""
-    try:
-        return int(json.loads(places.heartbeat(settings).read_text(encoding="utf-8"))["feedback_port"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    last = heartbeat.read(settings)
+    return last.feedback_port if last is not None else 0
 
 
 def _on_signals(woken: threading.Event) -> None:

@@ -57,7 +57,7 @@ class Profile(NamedTuple):
 def log_e_higher(pairs: Sequence[Pair], margin: float, limit: float) -> float:
     """Evidence against "the canary's rate is on average at most the stable one's plus ``margin``" (log), to be held
     against ``limit`` and no larger one."""
-    told = _told(pairs)
+    told = told_pairs(pairs)
     if len(told) < 2:
         return difference.log_e_higher(*told[0], margin) if told else 0.0
     return float(log_e_of(_stacked(told), margin, limit))
@@ -70,7 +70,7 @@ def log_e_lower(pairs: Sequence[Pair], margin: float, limit: float) -> float:
 
 def confidence_sequence(pairs: Sequence[Pair], alpha: float) -> tuple[float, float]:
     """(lower, upper) for the mean of the canary's rate minus the stable one's, each at ``alpha``; (-1, 1) without."""
-    told = _told(pairs)
+    told = told_pairs(pairs)
     if len(told) < 2:
         return difference.confidence_sequence(*told[0], alpha) if told else (-1.0, 1.0)
     lower, mirrored = (_lower(_stacked(of), alpha) for of in (told, [misses(pair) for pair in told]))
@@ -79,7 +79,7 @@ def confidence_sequence(pairs: Sequence[Pair], alpha: float) -> tuple[float, flo
 
 def estimate(pairs: Sequence[Pair]) -> float | None:
     """The weighted mean of the segments' differences; None without a segment that has both arms."""
-    told = _told(pairs)
+    told = told_pairs(pairs)
     if not told:
         return None
     weights = [c.trials * s.trials / (c.trials + s.trials) for c, s in told]
@@ -140,7 +140,8 @@ def _stacked(pairs: Sequence[Pair]) -> Profile:
     return Profile(*(np.stack(parts) for parts in zip(*map(_profile, pairs), strict=True)))
 
 
-def _told(pairs: Sequence[Pair]) -> list[Pair]:
+def told_pairs(pairs: Sequence[Pair]) -> list[Pair]:
+    """Those that have both arms."""
     return [pair for pair in pairs if pair.canary.trials and pair.stable.trials]
 
 

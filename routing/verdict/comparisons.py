@@ -82,7 +82,7 @@ def _rates(
 
 def _missing(pairs: Sequence[Pair], margin: float, lacking: float, lower_is_good: bool) -> str:
     """What a comparison still needs, ``lacking`` so much evidence; without one arm's figures nothing says how much."""
-    told = [pair for pair in pairs if pair.canary.trials and pair.stable.trials]
+    told = strata.told_pairs(pairs)
     if not told:
         return "nothing to compare yet"
     newest = told[-1] if lower_is_good else strata.misses(told[-1])

@@ -73,8 +73,13 @@ def engine_cluster(
     return {**static_cluster(name, endpoints, limit), **upstream_options(config, transport, filters)}
 
 
+def inner_endpoint(listener: str) -> Json:
+    """A listener inside Envoy, by its name."""
+    return {"address": {"envoy_internal_address": {"server_listener_name": listener}}}
+
+
 def _discard_cluster() -> Json:
-    endpoint = {"address": {"envoy_internal_address": {"server_listener_name": DISCARD_LISTENER}}}
+    endpoint = inner_endpoint(DISCARD_LISTENER)
     # HTTP/2, because emptying the first piece in Lua sets content-length: 0, which ends an HTTP/1 request at once.
     options = {
         "@type": f"{_TYPE}.upstreams.http.v3.HttpProtocolOptions",

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.edge import admin, fleet_clusters
-from serving.edge.clusters import MAX_REQUESTS, circuit_breakers, engine_cluster, upstream_options
+from serving.edge.clusters import MAX_REQUESTS, circuit_breakers, engine_cluster, inner_endpoint, upstream_options
 from serving.edge.experiments import LiveExperiment, again_name, aggregate_name, copies, version_name
 from serving.edge.fleet import Places
 from serving.edge.listeners import AGAIN_HEADER, AGAIN_LISTENER, HOST_VERSION, header_mutation, lua_filter
@@ -67,8 +67,7 @@ def _again(config: EdgeConfig, model: str, stable: int, transport: str) -> Json:
     """The stable version behind Envoy's inner listener, whose router repeats what never reached a model. An arm's own
     router tries twice and no more, so that no request is multiplied."""
     name = again_name(model, stable, transport)
-    endpoint = {"address": {"envoy_internal_address": {"server_listener_name": AGAIN_LISTENER}}}
-    host = {"endpoint": endpoint, "metadata": _about(stable)}
+    host = {"endpoint": inner_endpoint(AGAIN_LISTENER), "metadata": _about(stable)}
     return {
         "@type": _CLUSTER,
         **engine_cluster(config, name, transport, (), MAX_ARM_REQUESTS),

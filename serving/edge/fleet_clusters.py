@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from serving.edge import scripts
-from serving.edge.clusters import MAX_REQUESTS, static_cluster, upstream_options
+from serving.edge.clusters import MAX_REQUESTS, inner_endpoint, static_cluster, upstream_options
 from serving.edge.experiments import copies, version_name
 from serving.edge.fleet import HERE
 from serving.edge.listeners import inner_listener, lua_filter
@@ -62,8 +62,7 @@ def spread(config: EdgeConfig, cluster: Json, names: Sequence[str], transport: s
     hosts = [own] if HERE in names else []
     for server in config.servers:
         if server.name in names:
-            address = {"envoy_internal_address": {"server_listener_name": server.at(transport)}}
-            hosts.append({**own, "endpoint": {"address": address}})
+            hosts.append({**own, "endpoint": inner_endpoint(server.at(transport))})
     assignment = {"cluster_name": cluster["name"], "endpoints": [{"lb_endpoints": hosts}]}
     return {"outlier_detection": _EJECTION, **cluster, "lb_policy": "LEAST_REQUEST", "load_assignment": assignment}
 

@@ -6,12 +6,8 @@ import json
 import os
 from pathlib import Path
 
-import pytest
-
 from serving import process_id
 from serving.state import ProcessState, ServerState, ServerVersion, State, running_state
-from slipway.repository import Repository
-from tests.slipway.publishing import publication
 
 SERVERS = (
     ServerState(
@@ -25,16 +21,6 @@ SERVERS = (
     ),
     ServerState("10.0.0.8:8000"),
 )
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> dict[str, str]:
-    """A repository of three versions."""
-    (tmp_path / "config/models").mkdir(parents=True)
-    repository = Repository(tmp_path / "model_repository")
-    for content in (b"first", b"second", b"third"):
-        repository.publish(publication(tmp_path / "files", content=content))
-    return {"SLIPWAY_ROOT": str(tmp_path)}
 
 
 def serve(project: dict[str, str]) -> None:

@@ -16,16 +16,6 @@ from slipway.cli.app import app
 from slipway.errors import SlipwayError
 from slipway.repository import Repository
 from slipway.settings import Settings
-from tests.slipway.publishing import publication
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> dict[str, str]:
-    (tmp_path / "config/models").mkdir(parents=True)
-    repository = Repository(tmp_path / "model_repository")
-    for content in (b"first", b"second", b"third"):
-        repository.publish(publication(tmp_path / "files", content=content))
-    return {"SLIPWAY_ROOT": str(tmp_path)}
 
 
 def repository_of(project: dict[str, str]) -> Path:
