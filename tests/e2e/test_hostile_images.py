@@ -70,8 +70,10 @@ def test_in_a_batch_the_others_are_answered(product: Product) -> None:
 
 
 def test_memory_comes_back(product: Product) -> None:
-    """Within a tenth of what it was when every process and every buffer that is kept had met the largest image: which of
-    the model's instances and of the server's eight kept requests gets an image is chance, so it is sent to them all."""
+    """Within a tenth of what it was when every process and every buffer that is kept had met the largest image.
+
+    Which of the model's instances and of the server's eight kept requests gets an image is chance: it is sent often.
+    """
     asker = Asker(product, "grpc")
 
     def attack(images: list[bytes]) -> int:
