@@ -9,8 +9,9 @@ from typing import get_args
 from benchmarks.images import ImageSet
 from slipway.errors import BenchmarkFailed
 
-#: The pipeline without a server; through the edge over gRPC and HTTP; gRPC straight to Triton, without the edge.
-ARMS = ("raw", "grpc", "http", "triton-grpc")
+#: The pipeline without a server; through the edge over gRPC and HTTP; gRPC straight to Triton, without the edge; gRPC
+#: through an Envoy that does nothing but pass it on.
+ARMS = ("raw", "grpc", "http", "triton-grpc", "envoy-grpc")
 
 
 @dataclass(frozen=True)

@@ -150,9 +150,9 @@ class Report:
 
 _EXPLANATION = (
     "raw: the version's own pipeline in plain processes, one per core, one thread each, without a server. grpc, http: "
-    "through Envoy and Triton; every answer is compared with raw's. triton-grpc: without Envoy. CPU ms/image: Triton "
-    "and Envoy together (raw: its processes); client: the load generator, which shares the machine and whose time is "
-    "missing from the served figures."
+    "through Envoy and Triton; every answer is compared with raw's. triton-grpc: without Envoy; envoy-grpc: through "
+    "an Envoy that only passes requests on. CPU ms/image: Triton and Envoy together (raw: its processes); client: the "
+    "load generator, which shares the machine and whose time is missing from the served figures."
 )
 
 

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from benchmarks.images import write_images
 from benchmarks.load import LoadPlan, LoadRecord, run_locust
 from benchmarks.measures import Round, share_within
 from benchmarks.options import Options
+from benchmarks.plain_proxy import PlainProxy, plain_proxy
 from benchmarks.raw import RawPool
 from benchmarks.report import Report
 from benchmarks.subject import Subject, find_subject
@@ -51,13 +53,17 @@ def _measure(
     rounds: list[Round] = []
     points: dict[str, list[tuple[float, float]]] = {}
     progress(f"the pipeline of {subject.model} version {subject.version} in {usable_cores()} processes")
-    with RawPool(python, subject.contract, subject.network, images, options.batch, usable_cores()) as pool:
+    with ExitStack() as stack:
+        pool = stack.enter_context(
+            RawPool(python, subject.contract, subject.network, images, options.batch, usable_cores())
+        )
+        proxy = stack.enter_context(plain_proxy(subject.triton_grpc, work)) if "envoy-grpc" in options.arms else None
         for number in range(1, options.rounds + 1):
             for arm in options.arms:
                 if arm == "raw":
                     done = raw_round(pool, options.round_seconds, "raw", number)
                 else:
-                    plan = _plan(subject, options, arm, images, pool)
+                    plan = _plan(subject, options, arm, images, pool, proxy)
                     record = run_locust(plan, work / "locust")
                     done = served_round(record, options.batch, arm, number)
                     points.setdefault(arm, []).extend(_points(record, options, number))
@@ -66,9 +72,14 @@ def _measure(
     return rounds, points
 
 
-def _plan(subject: Subject, options: Options, arm: str, images: Path, pool: RawPool) -> LoadPlan:
-    direct = arm == "triton-grpc"
+def _plan(
+    subject: Subject, options: Options, arm: str, images: Path, pool: RawPool, proxy: PlainProxy | None
+) -> LoadPlan:
+    direct = arm in ("triton-grpc", "envoy-grpc")
     addresses = {"http": subject.edge_http, "grpc": subject.edge_grpc, "triton-grpc": subject.triton_grpc}
+    pids = dict(subject.pids)
+    if proxy is not None and arm == "envoy-grpc":
+        addresses[arm], pids["envoy"] = proxy.address, proxy.pid
     return LoadPlan(
         protocol="http" if arm == "http" else "grpc",
         address=addresses[arm],
@@ -81,7 +92,7 @@ def _plan(subject: Subject, options: Options, arm: str, images: Path, pool: RawP
         batch=options.batch,
         users=options.concurrency,
         seconds=options.round_seconds,
-        pids=subject.pids,
+        pids=pids,
     )
 
 

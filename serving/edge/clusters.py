@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from serving.edge.listeners import BUFFER_SLACK, DISCARD_LISTENER, http2_options, lua_filter
+from serving.edge.listeners import BUFFER_SLACK, DISCARD_LISTENER, header_mutation, http2_options, lua_filter
 from serving.edge.process import EdgeConfig
 from serving.edge.protocols import PROTOCOLS
 from serving.edge.routes import DISCARD_CLUSTER, GRPC_CLUSTER, HTTP_CLUSTER
@@ -96,7 +96,9 @@ def _discard_cluster() -> Json:
 
 def clusters(config: EdgeConfig) -> list[Json]:
     """The engine's HTTP/1.1 cluster, its gRPC (HTTP/2) cluster, and the listener that takes refused bodies."""
-    filters = [lua_filter(PROTOCOLS[config.engine].upstream)]
+    # an answer of the engine, and none of the edge itself, names the version
+    version = header_mutation("response_mutations", {"x-slipway-version": "%REQ(X-SLIPWAY-WRITTEN)%"})
+    filters = [version, lua_filter(PROTOCOLS[config.engine].upstream)]
     return [
         engine_cluster(config, HTTP_CLUSTER, "http", filters),
         engine_cluster(config, GRPC_CLUSTER, "grpc", filters),

@@ -77,8 +77,15 @@ def _stream(config: EdgeConfig) -> Json:
     }
 
 
+def _digest(table: Json) -> str:
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _metadata(config: EdgeConfig, routes: EdgeRoutes) -> Json:
-    """What the Lua filter reads; one key per model, because Envoy converts only the key that is asked for."""
+    """What the Lua filter reads; one key per model, because Envoy converts only the key that is asked for.
+
+    ``stamp`` tells one table from another: ``lua/routing.lua`` keeps what it read until it changes.
+    """
     limits = {"max_request_bytes": config.max_request_bytes, "request_timeout": config.request_timeout}
     table: Json = {"ready": routes.ready, **limits}
     for model, version in routes.default_versions.items():
@@ -86,7 +93,7 @@ def _metadata(config: EdgeConfig, routes: EdgeRoutes) -> Json:
     for found in routes.experiments:
         table[f"experiment:{found.experiment.model}"] = live.metadata(found)
     table |= fleet.metadata(routes.places)
-    return {"filter_metadata": {"envoy.filters.http.lua": table}}
+    return {"filter_metadata": {"envoy.filters.http.lua": {**table, "stamp": _digest(table)}}}
 
 
 def _way_rules(config: EdgeConfig, routes: EdgeRoutes, retries: int) -> Iterator[tuple[Json, Json]]:
@@ -132,8 +139,7 @@ def route_configuration(config: EdgeConfig, routes: EdgeRoutes) -> Json:
 def discovery_response(config: EdgeConfig, routes: EdgeRoutes) -> Json:
     """The content of the routes file; its ``version_info`` is a hash of the table."""
     resource = route_configuration(config, routes)
-    digest = hashlib.sha256(json.dumps(resource, sort_keys=True).encode()).hexdigest()[:16]
-    return {"version_info": digest, "resources": [resource]}
+    return {"version_info": _digest(resource), "resources": [resource]}
 
 
 def update(config: EdgeConfig, routes: EdgeRoutes) -> None:

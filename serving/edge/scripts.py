@@ -7,7 +7,7 @@ from pathlib import Path
 LUA_DIR = Path(__file__).parent / "lua"
 
 #: Each file declares one local table, adds to one, or holds the Envoy entry points; it may use those before it.
-COMMON = ("errors", "json", "protobuf", "frames", "bodies", "hashing", "experiments", "versions", "faults")
+COMMON = ("errors", "json", "protobuf", "frames", "bodies", "hashing", "routing", "experiments", "versions", "faults")
 COMMON_ANSWERS = ("answers",)
 TRIES = ("errors", "protobuf", "frames")
 ENTRIES = ("request", "response")

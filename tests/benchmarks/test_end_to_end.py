@@ -52,10 +52,10 @@ def wrong_expectations(subject: Subject, protocol: str, images: Path) -> LoadPla
 
 
 def test_serving(settings, small, tmp_path):
+    arms = ("raw", "grpc", "http", "triton-grpc", "envoy-grpc")
     options = Options(
-        model="colour", seconds=0.5, rounds=1, concurrency=3, batch=2, arms=("raw", "grpc", "http", "triton-grpc"),
-        out=tmp_path / "results",
-    )  # fmt: skip
+        model="colour", seconds=0.5, rounds=1, concurrency=3, batch=2, arms=arms, out=tmp_path / "results"
+    )
     report = serving.run(settings, options)
     for arm in report.arms:
         assert arm.failures == 0

@@ -1,6 +1,13 @@
 -- Turns a server's errors into the edge's own: with a code and a request id, and without stack traces.
 local answers = {}
 do
+  -- What the way in noted of a request whose answer needs a word even when it is good, nil of others: `context.answer`
+  function answers.kept(handle)
+    local noted = handle:streamInfo():dynamicMetadata():get("slipway.answer")
+    return noted and noted.kept
+  end
+
+  -- All that the way in noted. Envoy makes the Lua value from it, so only errors ask.
   function answers.context_of(handle)
     local noted = handle:streamInfo():dynamicMetadata():get("slipway")
     return noted and noted.request or { id = "", grpc = false }
@@ -11,8 +18,8 @@ do
     handle:streamInfo():dynamicMetadata():set("slipway", "request", context)
   end
 
-  function answers.wrap_http(handle, status, context)
-    local body = handle:body(true)
+  function answers.wrap_http(handle, status)
+    local context, body = answers.context_of(handle), handle:body(true)
     local written = body:getBytes(0, math.min(body:length(), 65536))
     local headers, own = handle:headers(), faults.own(written)
     if own then -- said by a handler of ours, in the edge's own form and with more in it
@@ -35,9 +42,10 @@ do
     fields:replace("x-slipway-error", code)
   end
 
-  function answers.wrap_grpc(handle, fields, context)
+  function answers.wrap_grpc(handle, fields)
     local grpc_status = tonumber(fields:get("grpc-status"))
     if not grpc_status or grpc_status == 0 then return end
+    local context = answers.context_of(handle)
     local text = faults.unescape_grpc(fields:get("grpc-message") or "")
     local code, clean, answer = faults.classify_grpc(grpc_status, text, context)
     answers.fail_grpc(handle, fields, context, code, clean, answer)

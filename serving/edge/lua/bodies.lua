@@ -1,6 +1,9 @@
 -- What every protocol asks of a request's headers and body, before anything reads its content.
 local bodies = {}
 do
+  local byte, sub = string.byte, string.sub
+  local COLON = byte(":")
+
   -- The x-request-id that Envoy generated or the client sent, fit for logs and JSON
   function bodies.request_id(headers)
     local id = headers:get("x-request-id") or ""
@@ -40,9 +43,9 @@ do
   function bodies.drop_headers(headers, kept)
     local dropped = {}
     for name, value in pairs(headers) do
-      local own = string.sub(name, 1, 1) == ":" or string.sub(name, 1, 10) == "x-slipway-"
-      local known = (KEPT[name] or kept[name]) and #value <= LONGEST_HEADER
-      if not own and not known then dropped[#dropped + 1] = name end
+      local known = KEPT[name] or kept[name]
+      local own = not known and (byte(name) == COLON or sub(name, 1, 10) == "x-slipway-")
+      if not own and not (known and #value <= LONGEST_HEADER) then dropped[#dropped + 1] = name end
     end
     for _, name in ipairs(dropped) do
       headers:remove(name)

@@ -5,7 +5,7 @@ do
 
   function versions.choose(handle, model, version, context, infer)
     local chosen, by_table = choose(handle, model, version, context, infer)
-    local headers, places = handle:headers(), handle:metadata():get("places:" .. model)
+    local headers, places = handle:headers(), routing.entry(handle, "places:" .. model)
     local place = places and places[chosen]
     local path, query = string.match(headers:get(":path") or "", "^([^?#]*)%??([^#]*)")
     local passed_on = headers:get("slipway-forwarded") ~= nil

@@ -3,31 +3,29 @@
 -- https://datatracker.ietf.org/doc/html/draft-eastlake-fnv, https://github.com/aappleby/smhasher
 local hashing = {}
 do
-  local WORD, HALF = 4294967296, 65536
+  local WORD = 4294967296
+  local band, bxor, lshift, rshift, tobit = bit.band, bit.bxor, bit.lshift, bit.rshift, bit.tobit
+  local byte = string.byte
 
-  -- a * b mod 2^32, exact: a double holds whole numbers below 2^53 only
+  -- Words are kept as signed 32-bit numbers, which is what the bit operations give.
+  -- a * b mod 2^32 by the halves of a: tobit is exact below 2^51, and a double below 2^53
   local function multiply(a, b)
-    local low = a % HALF
-    local high = (a - low) / HALF
-    return (low * b + high * (b % HALF) % HALF * HALF) % WORD
-  end
-
-  local function xor(a, b)
-    return bit.bxor(a, b) % WORD
+    return tobit(band(a, 65535) * b + lshift(tobit(rshift(a, 16) * (b % 65536)), 16))
   end
 
   local function shifted(a, by)
-    return xor(a, bit.rshift(a, by))
+    return bxor(a, rshift(a, by))
   end
 
   -- text -> 0 .. 2^32 - 1
   function hashing.hash(text)
-    local value = 2166136261
+    local value = tobit(2166136261)
     for at = 1, #text do
-      value = multiply(xor(value, string.byte(text, at)), 16777619)
+      local mixed = bxor(value, byte(text, at))
+      value = tobit(lshift(mixed, 24) + mixed * 403) -- times 16777619, which is 2^24 + 403
     end
     value = multiply(shifted(value, 16), 2246822507)
     value = multiply(shifted(value, 13), 3266489909)
-    return shifted(value, 16)
+    return shifted(value, 16) % WORD
   end
 end

@@ -18,6 +18,14 @@ do
     end
   end
 
+  -- For the log and the way back: all of the context but what the way in alone needs
+  local function note(handle, context)
+    local noted = handle:streamInfo():dynamicMetadata()
+    if context.answer then noted:set("slipway.answer", "kept", context.answer) end
+    context.answer, context.record, context.route, context.arm, context.unread = nil, nil, nil, nil, nil
+    noted:set("slipway", "request", context)
+  end
+
   local SCRIPT, serial = tostring({}), 0 -- its address: each worker has this script once
 
   -- The id of the request; of a client's that has no letter fit for logs, one of the form that Envoy makes
@@ -37,17 +45,17 @@ do
   local function serve(handle, headers, context)
     local media = headers:get("content-type") or ""
     local path = string.match(headers:get(":path") or "", "^[^?#]*")
-    context.limit = handle:metadata():get("max_request_bytes")
+    context.limit = routing.entry(handle, "max_request_bytes")
     context.id, context.path = id_of(handle, headers), string.sub(path, 1, 512)
     context.grpc = media == "application/grpc" or string.find(media, "^application/grpc%+") ~= nil
-    if context.grpc then context.deadline = bodies.deadline(headers, handle:metadata():get("request_timeout")) end
+    if context.grpc then context.deadline = bodies.deadline(headers, routing.entry(handle, "request_timeout")) end
     if handle:streamInfo():protocol() ~= "HTTP/2" then
       context.unread = tonumber(headers:get("content-length") or "0")
     end
     local serve_it = context.grpc and protocol.grpc or protocol.http
     local rest = serve_it(handle, headers, path, context.limit, context)
     mark(handle, handle:headers(), context)
-    handle:streamInfo():dynamicMetadata():set("slipway", "request", context)
+    note(handle, context)
     if rest then rest() end -- of a stream: the headers pass when it waits for the first piece of the body
   end
 

@@ -5,10 +5,10 @@ do
     if headers:get("grpc-status") then headers:replace("grpc-status", errors.grpc_status(code)) end
   end
 
-  local function from_grpc(handle, headers, context)
-    if headers:get("grpc-status") then return answers.wrap_grpc(handle, headers, context) end
+  local function from_grpc(handle, headers)
+    if headers:get("grpc-status") then return answers.wrap_grpc(handle, headers) end
     local trailers = handle:trailers()
-    if trailers then answers.wrap_grpc(handle, trailers, context) end
+    if trailers then answers.wrap_grpc(handle, trailers) end
   end
 
   function envoy_on_response(handle)
@@ -17,17 +17,13 @@ do
     headers:remove("x-slipway-retry")
     local own = headers:get("x-slipway-error")
     if own then return settle_grpc(headers, own) end
-    local status, context = tonumber(headers:get(":status")), answers.context_of(handle)
-    -- the hosts of an experiment say their own, and after a failure it is another
-    if context.version and not headers:get("x-slipway-version") then
-      headers:add("x-slipway-version", context.version)
-    end
+    local status = tonumber(headers:get(":status"))
     local grpc = string.find(headers:get("content-type") or "", "^application/grpc") ~= nil
-    if protocol.settled and protocol.settled(handle, headers, context, grpc) then return end
+    if protocol.settled(handle, headers, grpc) then return end
     if grpc then
-      from_grpc(handle, headers, context)
+      from_grpc(handle, headers)
     elseif status >= 400 then
-      answers.wrap_http(handle, status, context)
+      answers.wrap_http(handle, status)
     end
   end
 end

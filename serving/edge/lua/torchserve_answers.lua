@@ -12,29 +12,31 @@ do
     return true
   end
 
-  local function healthy_grpc(handle, context)
-    handle:body(true):setBytes(frames.frame(MESSAGES[context.health], ""))
+  local function healthy_grpc(handle, health)
+    handle:body(true):setBytes(frames.frame(MESSAGES[health], ""))
     return true
   end
 
   -- Errors of a handler get their status here.
-  local function failed_grpc(handle, context)
+  local function failed_grpc(handle)
     local body = handle:body(true)
     local code, detail = faults.in_ok(body)
     local trailers = code and handle:trailers()
     if not trailers then return false end
     body:setBytes("")
+    local context = answers.context_of(handle)
     answers.fail_grpc(handle, trailers, context, code, errors.valid(detail), errors.grpc_status(code))
     return true
   end
 
   -- -> whether nothing is left to be done
-  function protocol.settled(handle, headers, context, grpc)
+  function protocol.settled(handle, headers, grpc)
     if headers:get("grpc-status") then return false end
-    if context.health then
-      if grpc then return healthy_grpc(handle, context) end
+    local kept = answers.kept(handle)
+    if kept then
+      if grpc then return healthy_grpc(handle, kept.health) end
       return healthy_http(handle)
     end
-    return grpc and failed_grpc(handle, context)
+    return grpc and failed_grpc(handle)
   end
 end

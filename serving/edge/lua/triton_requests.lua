@@ -85,9 +85,10 @@ do
   end
 
   -- -> whether nothing is left to be done
-  function protocol.settled(handle, headers, context, grpc)
-    if not context.stream then return false end
-    triton_streams.response(handle, headers, context)
+  function protocol.settled(handle, headers, grpc)
+    local kept = answers.kept(handle)
+    if not kept then return false end
+    triton_streams.response(handle, headers, kept.stream)
     return true
   end
 end

@@ -86,7 +86,7 @@ do
   function triton_streams.request(handle, context)
     serial = (serial + 1) % SLOTS
     local state, limit = { unanswered = 0, cut = false }, context.limit
-    context.stream, context.why, open[serial] = serial, "stream", state
+    context.answer, context.why, open[serial] = { stream = serial }, "stream", state
     return function()
       local feed, begun = streams.cutter(limit, function(message)
         return judged(handle, context, state, message)
@@ -138,19 +138,20 @@ do
     end
   end
 
-  function triton_streams.response(handle, headers, context)
-    local state = open[context.stream] or { unanswered = 0 }
+  -- stream: its number, as noted by the way in
+  function triton_streams.response(handle, headers, stream)
+    local state = open[stream] or { unanswered = 0 }
     local fields = headers:get("grpc-status") and headers
     if not fields then
       answers_of(handle, state)
       fields = handle:trailers()
     end
-    open[context.stream] = nil
+    open[stream] = nil
     if not fields then return end
     if state.cut then
       local code, text = "REQUEST_MALFORMED", "the stream ended inside a message"
-      return answers.fail_grpc(handle, fields, context, code, text, errors.grpc_status(code))
+      return answers.fail_grpc(handle, fields, answers.context_of(handle), code, text, errors.grpc_status(code))
     end
-    answers.wrap_grpc(handle, fields, context)
+    answers.wrap_grpc(handle, fields)
   end
 end

@@ -10,11 +10,11 @@ do
 
   -- The table's entry of a model, nil when it has none: { version = "3" }
   function versions.entry(handle, model)
-    return handle:metadata():get("model:" .. model)
+    return routing.entry(handle, "model:" .. model)
   end
 
   function versions.ready(handle)
-    return handle:metadata():get("ready") == true
+    return routing.entry(handle, "ready") == true
   end
 
   local function check_written(model, version)
@@ -23,7 +23,7 @@ do
 
   -- The version of an inference request that names none: the experiment's, where there is one
   local function assigned(handle, model, entry, context)
-    local experiment = handle:metadata():get("experiment:" .. model)
+    local experiment = routing.entry(handle, "experiment:" .. model)
     if not experiment then return entry.version end
     local wished = handle:headers():get(experiment.override) or ""
     if wished ~= "" then check_written(model, wished) end -- before anything of it is noted for the log
