@@ -28,8 +28,8 @@ _HEARTBEAT_SECONDS = 2.0
 OpenBook = Callable[[Settings, ComponentLog], Book]
 
 
-def run(settings: Settings, open_book: OpenBook) -> None:
-    """Until SIGTERM, SIGINT, or no rollout needs it. Raises ServerAlreadyRunning when another one runs."""
+def run(settings: Settings, open_book: OpenBook) -> bool:
+    """Until SIGTERM or SIGINT (False), or no rollout needs it (True). Raises ServerAlreadyRunning when another runs."""
     woken, log = threading.Event(), open_log("routing", settings.state_dir / "logs")
     _on_signals(woken)
     with locked(places.folder(settings), "controller.lock", _TAKEN, _TAKEN_FIX):
@@ -38,7 +38,7 @@ def run(settings: Settings, open_book: OpenBook) -> None:
         server = book.serve_feedback(_last_port(settings))
         log.info("started", pid=os.getpid(), feedback_port=server.port)
         try:
-            _loop(settings, controller, server.port, woken)
+            return _loop(settings, controller, server.port, woken)
         finally:
             server.stop()
             controller.close()
@@ -46,7 +46,7 @@ def run(settings: Settings, open_book: OpenBook) -> None:
             log.info("stopped")
 
 
-def _loop(settings: Settings, controller: Controller, port: int, woken: threading.Event) -> None:
+def _loop(settings: Settings, controller: Controller, port: int, woken: threading.Event) -> bool:
     beat = 0.0
     while not woken.is_set():
         controller.tick()
@@ -54,8 +54,9 @@ def _loop(settings: Settings, controller: Controller, port: int, woken: threadin
             beat = time.monotonic()
             _write_heartbeat(settings, port, controller.store_problem)
         if controller.finished():
-            return
+            return True
         woken.wait(_TICK)
+    return False
 
 
 def _write_heartbeat(settings: Settings, port: int, problem: str | None) -> None:

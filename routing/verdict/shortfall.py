@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from bisect import bisect_left
+from collections.abc import Callable
 
 from routing.observations import Rate
 from routing.statistics.bernoulli import log_e_above
-from routing.statistics.evidence import Counts, Floats, log_e_apart
+from routing.statistics.difference import log_e_lower
 
 #: How much more traffic than now is thought of, in steps of a tenth.
-_FACTORS: Floats = np.power(1.1, np.arange(1, 73), dtype=np.float64)
+_FACTORS = tuple(1.1**step for step in range(1, 73))
 
 
 def of_difference(canary: Rate, stable: Rate, margin: float, limit: float) -> int | None:
@@ -19,14 +21,14 @@ def of_difference(canary: Rate, stable: Rate, margin: float, limit: float) -> in
     """
     if canary.trials == 0 or stable.trials == 0:
         return None
-    return _first(log_e_apart(_misses(stable), _misses(canary), -margin) >= limit, canary)
+    return _first(lambda factor: log_e_lower(_times(canary, factor), _times(stable, factor), margin) >= limit, canary)
 
 
 def of_rate(seen: Rate, wanted: float, limit: float) -> int | None:
     """Trials until "the rate is ``wanted`` or less" is refuted at log evidence ``limit``; None as above."""
     if seen.trials == 0:
         return None
-    return _first(np.asarray(log_e_above(wanted, seen.hits * _FACTORS, seen.trials * _FACTORS)) >= limit, seen)
+    return _first(lambda factor: float(log_e_above(wanted, seen.hits * factor, seen.trials * factor)) >= limit, seen)
 
 
 def told(more: int | None) -> str:
@@ -37,9 +39,13 @@ def told(more: int | None) -> str:
     return f"about {-(-more // 10**digits) * 10**digits} requests more"
 
 
-def _misses(seen: Rate) -> Counts:
-    return Counts.of((seen.trials - seen.hits) * _FACTORS, seen.trials * _FACTORS)
+def _times(seen: Rate, factor: float) -> Rate:
+    """To the whole number, as counts are."""
+    return Rate(round(seen.trials * factor), round(seen.hits * factor))
 
 
-def _first(reached: np.ndarray, seen: Rate) -> int | None:
-    return int(np.ceil(seen.trials * (_FACTORS[np.argmax(reached)] - 1))) if reached.any() else None
+def _first(reached: Callable[[float], bool], seen: Rate) -> int | None:
+    """By halving: evidence for what is true grows with the traffic, once it is there at all."""
+    if not reached(_FACTORS[-1]):
+        return None
+    return math.ceil(seen.trials * (_FACTORS[bisect_left(_FACTORS, True, key=reached)] - 1))
