@@ -14,6 +14,8 @@ from routing.verdict.judge import Verdict, judge
 
 #: After a look that took t seconds, the next one begins t times this later at the earliest.
 _PAUSE = 4.0
+#: Seconds from one look to the next at least: each costs tens of milliseconds of the cores that the models need too.
+_APART = 1.0
 #: Seconds that a pass waits for the look that it began: most take milliseconds, and are followed at once then.
 _PATIENCE = 0.05
 
@@ -58,5 +60,6 @@ class Looks:
         seen = self._book.observe(state)
         seen = replace(seen, drift=drift, seconds=min(seen.seconds, lasted))
         verdict = judge(seen, state.plan.rules)
-        self._due[state.model] = time.monotonic() + _PAUSE * (time.monotonic() - started)
+        took = time.monotonic() - started
+        self._due[state.model] = started + max(_APART, (1.0 + _PAUSE) * took)
         return Look(state, seen, verdict)

@@ -96,6 +96,7 @@ def say(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def fix(decision: str) -> None:
         monkeypatch.setattr(looks, "judge", lambda observations, rules: Verdict(decision, ("because",), ()))
         monkeypatch.setattr(looks, "_PAUSE", 0.0)
+        monkeypatch.setattr(looks, "_APART", 0.0)
 
     return fix
 
