@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Distinguishable by the colour-blind (Okabe and Ito); the ceiling is grey.
-_COLOURS = {"raw": "#777777", "grpc": "#0072B2", "http": "#D55E00", "triton-grpc": "#009E73"}
+_COLOURS = {
+    "raw": "#777777",
+    "grpc": "#0072B2",
+    "http": "#D55E00",
+    "triton-grpc": "#009E73",
+    "envoy-grpc": "#CC79A7",
+}
 #: Points of a distribution curve: enough for p99.5 to be drawn, few enough for a small file.
 _POINTS = 400
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +15,10 @@ from typing import Any
 
 import grpc
 
-from serving.edge.process import find_envoy
+from serving.edge.clusters import MAX_REQUESTS, circuit_breakers
+from serving.edge.process import find_envoy, workers
 from serving.ports import free_ports
+from serving.supervisor import exec_child
 from serving.triton.model_config import usable_cores
 from slipway.errors import BenchmarkFailed
 
@@ -22,6 +26,9 @@ Json = dict[str, Any]
 
 _TYPE = "type.googleapis.com/envoy.extensions"
 _START_SECONDS = 20.0
+#: Until Envoy listens, and where nothing listens behind it.
+_NOT_YET = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_RECONNECT = [(f"grpc.{which}_reconnect_backoff_ms", 50) for which in ("initial", "min", "max")]
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,9 @@ def plain_proxy(target: str, folder: Path) -> Iterator[PlainProxy]:
     (port,) = free_ports("127.0.0.1", 1)
     config, log = folder / "plain-proxy.json", folder / "plain-proxy.log"
     config.write_text(json.dumps(_bootstrap(port, target)), encoding="utf-8")
-    argv = [str(find_envoy()), "--config-path", str(config), "--concurrency", str(usable_cores())]
+    # dies with this process, however that ends
+    argv = [sys.executable, "-I", "-S", exec_child.__file__, str(os.getpid()), str(find_envoy())]
+    argv += ["--config-path", str(config), "--concurrency", str(workers(usable_cores()))]
     argv += ["--disable-hot-restart", "--log-level", "warning"]
     with log.open("wb") as output:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -55,18 +64,20 @@ def plain_proxy(target: str, folder: Path) -> Iterator[PlainProxy]:
 
 def _wait_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=_RECONNECT) as channel:
         live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
-        while True:
-            try:
-                live(b"", timeout=1.0)
-                return
-            except grpc.RpcError as error:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise BenchmarkFailed(
-                        "the plain proxy passes nothing on", observed=f"{error.code()}; {_tail(log)}"
-                    ) from error
-                time.sleep(0.05)
+        while (code := _status(live)) in _NOT_YET:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise BenchmarkFailed("the plain proxy passes nothing on", observed=f"{code}; {_tail(log)}")
+            time.sleep(0.05)
+
+
+def _status(call: grpc.UnaryUnaryMultiCallable) -> grpc.StatusCode:
+    try:
+        call(b"", timeout=1.0)
+    except grpc.RpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
 
 
 def _tail(log: Path) -> str:
@@ -108,6 +119,7 @@ def _bootstrap(port: int, target: str) -> Json:
     cluster = {
         "name": "engine",
         "type": "STATIC",
+        "circuit_breakers": circuit_breakers(MAX_REQUESTS),
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
         "load_assignment": {
             "cluster_name": "engine",

@@ -11,7 +11,7 @@ from routing.controller.store_book import open_book
 from slipway.errors import SlipwayError
 from slipway.settings import Settings
 
-#: As shells say of SIGTERM.
+#: Ended by a signal.
 _STOPPED = 128 + signal.SIGTERM
 
 

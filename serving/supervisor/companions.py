@@ -22,7 +22,8 @@ _GRACE = 10.0
 class _Companion:
     backoff: Backoff = field(default_factory=Backoff)
     process: ManagedProcess | None = None
-    finished: float | None = None
+    #: when its file had last been written as it was started
+    written: float = 0.0
 
 
 class Companions:
@@ -52,6 +53,7 @@ class Companions:
         if self._done(path, companion) or not companion.backoff.may_start():
             return
         try:
+            companion.written = path.stat().st_mtime
             asked = json.loads(path.read_text(encoding="utf-8"))
             argv, environment = [str(part) for part in asked["argv"]], os.environ | asked.get("env", {})
         except (OSError, ValueError, KeyError, TypeError) as problem:
@@ -59,7 +61,7 @@ class Companions:
             self._log.error("a companion cannot be read", companion=name, reason=repr(problem))
             return
         companion.backoff.record()
-        before, companion.finished = companion.process, None
+        before = companion.process
         companion.process = ManagedProcess(
             name, argv, environment, lambda line: self._line(name, line), path.parent.parent
         )
@@ -68,12 +70,10 @@ class Companions:
 
     @staticmethod
     def _done(path: Path, companion: _Companion) -> bool:
-        """Whether it ended well, and its file has not been written since: it had nothing more to do."""
+        """Whether it ended well, and its file is the one that it was started by: it had nothing more to do."""
         if companion.process is None or companion.process.returncode != 0:
             return False
-        written = path.stat().st_mtime if path.exists() else 0.0
-        companion.finished = written if companion.finished is None else companion.finished
-        return written <= companion.finished
+        return not path.exists() or path.stat().st_mtime <= companion.written
 
     def _stop(self, name: str, companion: _Companion) -> None:
         if companion.process is not None and companion.process.returncode is None:

@@ -10,12 +10,13 @@ from typing import Any
 from serving import ports
 from serving.edge import admin, log_lines, routes
 from serving.edge import config as edge_config
-from serving.edge.process import EdgeConfig, command
+from serving.edge.process import EdgeConfig, command, workers
 from serving.edge.routes import EdgeRoutes
 from serving.json_log import ComponentLog, open_log
 from serving.supervisor.edge_clusters import EdgeClusters
 from serving.supervisor.engine import Addresses
 from serving.supervisor.process import ManagedProcess
+from serving.triton.model_config import usable_cores
 from slipway.errors import ServerNotRunning, ServerStartFailed
 from slipway.settings import Settings
 
@@ -44,6 +45,7 @@ def configure(settings: Settings, engine: Addresses, log: ComponentLog) -> EdgeC
         work_dir=settings.state_dir / "edge",
         engine=settings.engine,
         servers=settings.server_addresses,
+        worker_threads=workers(usable_cores()),
     )
 
 

@@ -29,7 +29,7 @@ def serving(
     batch: Annotated[int, typer.Option(help="Images per request.", min=1)] = 1,
     rounds: Annotated[int, typer.Option(help="Turns that the arms take.", min=1)] = 3,
     images: Annotated[str, typer.Option(help="mixed: JPEGs of 20 to 530 kB; fixed: 100 kB; small: 50 kB.")] = "mixed",
-    arms: Annotated[str, typer.Option(help="raw and any of grpc, http, triton-grpc.")] = "raw,grpc,http",
+    arms: Annotated[str, typer.Option(help="raw and any of grpc, http, triton-grpc, envoy-grpc.")] = "raw,grpc,http",
     out: Out = Path("benchmarks/results"),
     as_json: AsJson = False,
 ) -> None:

@@ -1,13 +1,13 @@
 -- Turns a server's errors into the edge's own: with a code and a request id, and without stack traces.
 local answers = {}
 do
-  -- What the way in noted of a request whose answer needs a word even when it is good, nil of others: `context.answer`
+  -- `context.answer` of the way in: of a request whose answer needs a word even when it is good; nil of others
   function answers.kept(handle)
     local noted = handle:streamInfo():dynamicMetadata():get("slipway.answer")
     return noted and noted.kept
   end
 
-  -- All that the way in noted. Envoy makes the Lua value from it, so only errors ask.
+  -- The context of the way in, as request.lua noted it. Envoy makes the Lua value anew, so only errors ask.
   function answers.context_of(handle)
     local noted = handle:streamInfo():dynamicMetadata():get("slipway")
     return noted and noted.request or { id = "", grpc = false }

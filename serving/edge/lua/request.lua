@@ -18,7 +18,7 @@ do
     end
   end
 
-  -- For the log and the way back: all of the context but what the way in alone needs
+  -- For the log and the way back. What the way in alone needs leaves the context, for good: a stream notes it again.
   local function note(handle, context)
     local noted = handle:streamInfo():dynamicMetadata()
     if context.answer then noted:set("slipway.answer", "kept", context.answer) end

@@ -2,17 +2,23 @@
 -- Lua value anew each time that it is asked for, so it is asked once per table.
 local routing = {}
 do
-  local held, stamp = {}, nil
+  local new, old = { entries = {} }, { entries = {} } -- a stream keeps the table that it began with
+
+  local function held(stamp)
+    if new.stamp == stamp then return new.entries end
+    if old.stamp == stamp then return old.entries end
+    new, old = { stamp = stamp, entries = {} }, new
+    return new.entries
+  end
 
   -- -> the entry, nil where the table has none. All requests share it: nobody changes it.
   function routing.entry(handle, key)
     local metadata = handle:metadata()
-    local now = metadata:get("stamp")
-    if now ~= stamp then held, stamp = {}, now end
-    local found = held[key]
+    local entries = held(metadata:get("stamp"))
+    local found = entries[key]
     if found == nil then
       found = metadata:get(key)
-      held[key] = found -- what a client made up is nil, and takes no place
+      entries[key] = found -- what a client made up is nil, and takes no place
     end
     return found
   end

@@ -63,10 +63,18 @@ def test_is_a_number_for_any_counts(n, m, share, other, margin) -> None:
     assert not np.isnan(value)
 
 
-def test_the_limits_of_the_difference_are_where_the_tests_turn() -> None:
-    canary, stable = Rate(1000, 30), Rate(10_000, 100)
+@pytest.mark.parametrize(
+    ("canary", "stable"),
+    [
+        (Rate(1000, 30), Rate(10_000, 100)),
+        (Rate(10**6, 3), Rate(10**6, 5)),
+        (Rate(20_000, 1), Rate(180_000, 9)),
+        (Rate(40, 40), Rate(3000, 2990)),
+    ],
+)
+def test_the_limits_of_the_difference_are_where_the_tests_turn(canary: Rate, stable: Rate) -> None:
     lower, upper = difference.confidence_sequence(canary, stable, 0.05)
-    assert lower < 0.02 < upper
+    assert lower < canary.hits / canary.trials - stable.hits / stable.trials < upper
     limit = math.log(20)
     assert difference.log_e_higher(canary, stable, lower) == pytest.approx(limit, abs=0.02)
     assert difference.log_e_lower(canary, stable, upper) == pytest.approx(limit, abs=0.02)

@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -84,6 +85,30 @@ def test_an_unmodified_clients_stream_sees_the_stable_version_while_an_experimen
     row = log(rig, "q-stream")
     assert (row["why"], row["experiment"], row["unit"], row["model"]) == ("stream", None, None, "echo")
     assert exposure(json.dumps(row).encode()) is None
+
+
+def test_a_stream_keeps_the_table_that_it_began_with_beside_requests_that_see_the_newest(rig: Rig) -> None:
+    """Three tables: the filter keeps what it read of two."""
+    stub_of = service_pb2_grpc.GRPCInferenceServiceStub
+    sent: queue.Queue[pb.ModelInferRequest | None] = queue.Queue()
+    with grpc.insecure_channel(f"127.0.0.1:{rig.edge.grpc_port}") as channel:
+        stub = stub_of(channel)
+        found = stub.ModelStreamInfer(iter(sent.get, None), timeout=60)
+
+        def of_stream() -> str:
+            sent.put(echo())
+            return str(next(found).infer_response.model_version)
+
+        try:
+            assert of_stream() == "2"
+            for stable in (1, 3, 1):
+                experiment = replace(CANARY, stable=stable, arms=())
+                rig.route(EdgeRoutes(True, {"echo": stable, "double": 1}, (LiveExperiment(experiment, (1, 2, 3)),)))
+                answered = [(of_stream(), stub.ModelInfer(echo(), timeout=10).model_version) for _ in range(5)]
+                assert set(answered) == {("2", str(stable))}
+        finally:
+            sent.put(None)
+            rig.route(rig.table)
 
 
 def test_hostile_messages_are_answered_in_the_stream_and_do_not_reach_triton(rig: Rig, channel: grpc.Channel) -> None:
