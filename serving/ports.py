@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
+from pathlib import Path
 
 from slipway.errors import PortUnavailable
+
+#: The ports that are given out start here: above what servers are usually told to listen on.
+_LOWEST = 15000
+_FEWEST = 1000
+#: The kernel's own choice for outgoing connections.
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_TRIES = 100
+#: Not the module's own generator: programs that seed it alike would all choose the same ports.
+_CHOOSER = random.SystemRandom()
 
 
 def is_free(host: str, port: int) -> bool:
@@ -25,15 +36,39 @@ def _refusal(host: str, port: int) -> OSError | None:
 
 
 def free_ports(host: str, count: int) -> list[int]:
-    """``count`` different ports that are free now; held open together while they are chosen."""
+    """``count`` different ports that are free now; held open together while they are chosen.
+
+    Below the range of outgoing connections, any of which could take a port between its choice and its server's start.
+    """
     probes = [socket.socket(_family(host), socket.SOCK_STREAM) for _ in range(count)]
     try:
         for probe in probes:
-            probe.bind((host, 0))
+            _bind(probe, host)
         return [int(probe.getsockname()[1]) for probe in probes]
     finally:
         for probe in probes:
             probe.close()
+
+
+def _bind(probe: socket.socket, host: str) -> None:
+    own = _own_range()
+    for port in _CHOOSER.sample(own, min(_TRIES, len(own))):
+        try:
+            probe.bind((host, port))
+            return
+        except OSError as problem:
+            if problem.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+    probe.bind((host, 0))
+
+
+def _own_range() -> range:
+    """The ports that the kernel gives to nobody by itself; all of them where it leaves few."""
+    try:
+        first = int(_EPHEMERAL.read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        first = 32768
+    return range(_LOWEST, first) if first - _LOWEST >= _FEWEST else range(_LOWEST, 65536)
 
 
 def choose(host: str, wanted: int, explicit: bool, what: str) -> int:

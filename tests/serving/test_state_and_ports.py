@@ -84,6 +84,19 @@ def test_a_taken_port() -> None:
     assert len(set(ports.free_ports("127.0.0.1", 5))) == 5
 
 
+def test_ports_that_are_given_out_are_none_that_a_connection_may_take(monkeypatch, tmp_path: Path) -> None:
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert first < 16000 or max(ports.free_ports("127.0.0.1", 200)) < first
+    kernel = tmp_path / "range"
+    kernel.write_text("20000\t60999\n")
+    monkeypatch.setattr(ports, "_EPHEMERAL", kernel)
+    assert min(ports.free_ports("127.0.0.1", 200)) >= 15000 and max(ports.free_ports("127.0.0.1", 200)) < 20000
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(ports, "_own_range", lambda: range(taken.getsockname()[1], taken.getsockname()[1] + 1))
+        assert ports.free_ports("127.0.0.1", 1) != [taken.getsockname()[1]]
+
+
 @pytest.mark.parametrize("explicit", [True, False])
 def test_an_address_of_another_machine_is_no_taken_port(explicit: bool) -> None:
     # TEST-NET-1 (RFC 5737): no machine has it
