@@ -65,9 +65,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     third.publish(gain=FALSE_GAIN, instances=1)
     servers = (first, second, third)
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda served: control.start_detached(served.settings, wait=False), servers))
-        yield servers
-        list(pool.map(lambda served: control.stop(served.settings), servers))
+        try:
+            list(pool.map(lambda served: control.start_detached(served.settings, wait=False), servers))
+            yield servers
+        finally:
+            list(pool.map(lambda served: control.stop(served.settings), servers))
 
 
 def name_of(served: Served) -> str:
