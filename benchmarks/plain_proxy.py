@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +13,10 @@ from typing import Any
 
 import grpc
 
-from serving.edge.clusters import MAX_REQUESTS, circuit_breakers
+from serving.edge.clusters import MAX_REQUESTS, static_cluster
 from serving.edge.process import find_envoy, workers
 from serving.ports import free_ports
-from serving.supervisor import exec_child
+from serving.supervisor.exec_child import mortal
 from serving.triton.model_config import usable_cores
 from slipway.errors import BenchmarkFailed
 
@@ -48,12 +46,10 @@ def plain_proxy(target: str, folder: Path) -> Iterator[PlainProxy]:
     (port,) = free_ports("127.0.0.1", 1)
     config, log = folder / "plain-proxy.json", folder / "plain-proxy.log"
     config.write_text(json.dumps(_bootstrap(port, target)), encoding="utf-8")
-    # dies with this process, however that ends
-    argv = [sys.executable, "-I", "-S", exec_child.__file__, str(os.getpid()), str(find_envoy())]
-    argv += ["--config-path", str(config), "--concurrency", str(workers(usable_cores()))]
+    argv = [str(find_envoy()), "--config-path", str(config), "--concurrency", str(workers(usable_cores()))]
     argv += ["--disable-hot-restart", "--log-level", "warning"]
     with log.open("wb") as output:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(mortal(argv), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
             _wait_ready(port, process, log)
             yield PlainProxy(f"127.0.0.1:{port}", process.pid)
@@ -117,14 +113,8 @@ def _bootstrap(port: int, target: str) -> Json:
         "explicit_http_config": {"http2_protocol_options": {}},
     }
     cluster = {
-        "name": "engine",
-        "type": "STATIC",
-        "circuit_breakers": circuit_breakers(MAX_REQUESTS),
+        **static_cluster("engine", [{"endpoint": {"address": _address(target)}}], MAX_REQUESTS),
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
-        "load_assignment": {
-            "cluster_name": "engine",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(target)}}]}],
-        },
     }
     listener = {"name": "plain", "address": _address(f"127.0.0.1:{port}"), "filter_chains": [chain]}
     return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}

@@ -20,7 +20,7 @@ from benchmarks.peers.fastapi_server import CONTRACT, NETWORK, PATH, WORKER
 from benchmarks.processes import tree
 from benchmarks.wire import Expected
 from serving.ports import free_ports
-from serving.supervisor import exec_child
+from serving.supervisor.exec_child import mortal
 from slipway.errors import BenchmarkFailed
 
 HOST = "127.0.0.1"
@@ -105,8 +105,7 @@ class FastApiServer:
     def _start(self, port: int, log: BinaryIO) -> subprocess.Popen[bytes]:
         uvicorn = ["uvicorn", "--factory", "benchmarks.peers.fastapi_server:create_app", "--host", HOST]
         uvicorn += ["--port", str(port), "--workers", str(self.workers), "--no-access-log", "--log-level", "warning"]
-        # dies with this process, however that ends
-        argv = [sys.executable, "-I", "-S", exec_child.__file__, str(os.getpid()), sys.executable, "-m", *uvicorn]
+        argv = mortal([sys.executable, "-m", *uvicorn])
         paths = {CONTRACT: str(self._contract), NETWORK: str(self._network)}
         packages = str(Path(slipway.__file__).resolve().parent.parent)
         environment = {**os.environ, **_ONE_THREAD, **paths, "PYTHONPATH": packages}

@@ -8,8 +8,6 @@ request.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +19,7 @@ from serving.edge.fleet import Places
 from serving.edge.listeners import AGAIN_HEADER, AGAIN_LISTENER, HOST_VERSION, header_mutation, lua_filter
 from serving.edge.process import EdgeConfig
 from serving.edge.protocols import PROTOCOLS
-from serving.edge.watched_file import replace_watched
+from serving.edge.watched_file import digest, replace_watched
 
 Json = dict[str, Any]
 
@@ -131,8 +129,7 @@ def discovery_response(config: EdgeConfig, experiments: Sequence[LiveExperiment]
         named.setdefault(cluster["name"], cluster)
     _spread(config, named, places)
     resources = list(named.values())
-    digest = hashlib.sha256(json.dumps(resources, sort_keys=True).encode()).hexdigest()[:16]
-    return {"version_info": digest, "resources": resources}
+    return {"version_info": digest(resources), "resources": resources}
 
 
 def names(config: EdgeConfig, experiments: Sequence[LiveExperiment], places: Places = _NOWHERE) -> frozenset[str]:

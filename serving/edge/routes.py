@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +13,7 @@ from serving.edge.experiments import LiveExperiment
 from serving.edge.fleet import Places
 from serving.edge.process import EdgeConfig
 from serving.edge.protocols import PROTOCOLS
-from serving.edge.watched_file import replace_watched
+from serving.edge.watched_file import digest, replace_watched
 from slipway.errors import ServerNotRunning
 
 Json = dict[str, Any]
@@ -77,10 +75,6 @@ def _stream(config: EdgeConfig) -> Json:
     }
 
 
-def _digest(table: Json) -> str:
-    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def _metadata(config: EdgeConfig, routes: EdgeRoutes) -> Json:
     """What the Lua filter reads; one key per model, because Envoy converts only the key that is asked for.
 
@@ -93,7 +87,7 @@ def _metadata(config: EdgeConfig, routes: EdgeRoutes) -> Json:
     for found in routes.experiments:
         table[f"experiment:{found.experiment.model}"] = live.metadata(found)
     table |= fleet.metadata(routes.places)
-    return {"filter_metadata": {"envoy.filters.http.lua": {**table, "stamp": _digest(table)}}}
+    return {"filter_metadata": {"envoy.filters.http.lua": {**table, "stamp": digest(table)}}}
 
 
 def _way_rules(config: EdgeConfig, routes: EdgeRoutes, retries: int) -> Iterator[tuple[Json, Json]]:
@@ -139,7 +133,7 @@ def route_configuration(config: EdgeConfig, routes: EdgeRoutes) -> Json:
 def discovery_response(config: EdgeConfig, routes: EdgeRoutes) -> Json:
     """The content of the routes file; its ``version_info`` is a hash of the table."""
     resource = route_configuration(config, routes)
-    return {"version_info": _digest(resource), "resources": [resource]}
+    return {"version_info": digest(resource), "resources": [resource]}
 
 
 def update(config: EdgeConfig, routes: EdgeRoutes) -> None:

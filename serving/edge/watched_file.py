@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
+
+
+def digest(content: Any) -> str:
+    """Tells one content from another: the ``version_info`` that Envoy says which it has taken by."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def replace_watched(target: Path, outside: Path, content: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Becomes the command it is given, after asking the kernel to be killed when its parent dies (prctl(2)).
 
-Run as a script by :mod:`serving.supervisor.process`: ``python -I -S exec_child.py <parent pid> <command> ...``. It is
+Run as a script: ``python -I -S exec_child.py <parent pid> <command> ...``, as :func:`mortal` writes it. It is
 a program of its own because a ``preexec_fn`` is not safe in a process with threads, and the supervisor has gRPC's.
 """
 
@@ -12,6 +12,12 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+
+
+def mortal(command: list[str]) -> list[str]:
+    """``command`` as one that dies with this process, however that ends. Start it from the main thread: the kernel's
+    signal follows the thread that forked."""
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 
 
 def main(parent: int, command: list[str]) -> None:

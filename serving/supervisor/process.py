@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,8 +12,8 @@ from pathlib import Path
 
 from serving import process_id
 from serving.state import ProcessState
+from serving.supervisor.exec_child import mortal
 
-_EXEC_CHILD = Path(__file__).with_name("exec_child.py")
 _TAIL_LINES = 40
 
 
@@ -24,13 +23,12 @@ class ManagedProcess:
     def __init__(
         self, name: str, argv: list[str], environment: dict[str, str], on_line: Callable[[str], None], folder: Path
     ) -> None:
-        command = [sys.executable, "-I", "-S", str(_EXEC_CHILD), str(os.getpid()), *argv]
         self.name = name
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._on_line = on_line
         # A session of its own: Ctrl-C in a terminal reaches the supervisor alone, which then stops in order.
         self._popen = subprocess.Popen(
-            command,
+            mortal(argv),
             env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,

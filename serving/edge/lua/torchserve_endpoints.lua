@@ -3,17 +3,17 @@ local endpoints = {}
 do
   local SERVICE = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/"
   -- `model`: a model and a version are named; `ready`: only while the routing table says so, because /ping of
-  -- 0.12 looks at default versions alone and is 200 before anything is loaded; `health`: any answer proves that the
-  -- server lives, so the edge writes its own; `as`: what TorchServe is asked instead.
+  -- 0.12 looks at default versions alone and is 200 before anything is loaded; `answer`: any proves that the server
+  -- lives, so the edge writes its own; `as`: what TorchServe is asked instead.
   local METHODS = {
-    [SERVICE .. "Ping"] = { ready = true, health = "ping" },
-    ["/grpc.health.v1.Health/Check"] = { ready = true, health = "check", as = SERVICE .. "Ping" },
+    [SERVICE .. "Ping"] = { ready = true, answer = { health = "ping" } },
+    ["/grpc.health.v1.Health/Check"] = { ready = true, answer = { health = "check" }, as = SERVICE .. "Ping" },
     [SERVICE .. "Predictions"] = { model = true },
   }
   local PLAIN = {
-    ["/ping"] = { ready = true, health = "ping" },
-    ["/v2/health/ready"] = { ready = true, health = "ping", as = "/ping" },
-    ["/v2/health/live"] = { health = "ping", as = "/ping" },
+    ["/ping"] = { ready = true, answer = { health = "ping" } },
+    ["/v2/health/ready"] = { ready = true, answer = { health = "ping" }, as = "/ping" },
+    ["/v2/health/live"] = { answer = { health = "ping" }, as = "/ping" },
   }
   local FORBIDDEN_PATHS = { "^/models", "^/workflows", "^/wfpredict", "^/token", "^/metrics", "^/api%-description" }
   local FORBIDDEN_METHODS = "^/org%.pytorch%.serve%.grpc%.management%."

@@ -152,7 +152,7 @@ do
     headers = handle:headers()
     bodies.drop_headers(headers, {})
     headers:replace(":path", target)
-    if endpoint.health then context.answer = { health = endpoint.health } end
+    context.answer = endpoint.answer
   end
 
   function protocol.grpc(handle, headers, path, limit, context)
@@ -174,6 +174,6 @@ do
       body:setBytes(frames.frame("", ""))
       handle:headers():replace(":path", endpoint.as)
     end
-    if endpoint.health then context.answer = { health = endpoint.health } end
+    context.answer = endpoint.answer
   end
 end

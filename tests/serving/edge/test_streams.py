@@ -89,10 +89,9 @@ def test_an_unmodified_clients_stream_sees_the_stable_version_while_an_experimen
 
 def test_a_stream_keeps_the_table_that_it_began_with_beside_requests_that_see_the_newest(rig: Rig) -> None:
     """Three tables: the filter keeps what it read of two."""
-    stub_of = service_pb2_grpc.GRPCInferenceServiceStub
     sent: queue.Queue[pb.ModelInferRequest | None] = queue.Queue()
     with grpc.insecure_channel(f"127.0.0.1:{rig.edge.grpc_port}") as channel:
-        stub = stub_of(channel)
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         found = stub.ModelStreamInfer(iter(sent.get, None), timeout=60)
 
         def of_stream() -> str:
